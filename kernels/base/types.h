@@ -21,6 +21,7 @@ enum class Isa : int { scalar = 0, avx2, avx512, avx512vnni, amx, neon = 16, neo
 
 constexpr int kMaxRank = 8;
 constexpr int kMaxOperands = 64;
+constexpr int kMaxThreads = 256;
 
 // A tensor of a step, as the loader has checked it: dims > 0, count and bytes do not overflow. Dims are in memory order.
 struct Tensor {

@@ -1,7 +1,7 @@
 // What a kernel family gets and gives when a model is loaded.
 //
 // A family is a folder kernels/<family>/ with
-//   prepare.cc    Status irk_prepare_<family>(StepContext&, PreparedStep*): checks the step, packs constants, picks the kernel
+//   prepare.cc    in namespace irk: Status irk_prepare_<family>(StepContext&, PreparedStep*): checks the step, packs constants, picks the kernel
 //   <family>.h    its params struct;  generic.h: code shared by its ISA files (templates, anonymous namespace)
 //   kernels.inc   IRK_KERNEL(family, types, isa, mr, nr, kr) rows, best first, scalar last
 //   <isa>.cc      extern "C" void irk_<family>_<types>_<isa>(void* const* bufs, const void* params, int64_t begin, int64_t end)
