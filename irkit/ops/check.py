@@ -65,7 +65,8 @@ def want_choice(name: str, value: object, *choices: str) -> None:
 def want_int8(name: str, t: TensorType, *, per_tensor: bool = True) -> Quant:
     """The operand is int8 with a quant (per tensor unless told otherwise), which is returned."""
     if t.dtype is not DType.I8 or t.quant is None:
-        raise IRError(f"operand {name}: expected a quantized i8 tensor, got {show(t)}{'' if t.quant else ' (no quant)'}")
+        lack = "" if t.quant else " (no quant)"
+        raise IRError(f"operand {name}: expected a quantized i8 tensor, got {show(t)}{lack}")
     if per_tensor and t.quant.axis is not None:
         raise IRError(f"operand {name}: expected per-tensor quant, got one per index of axis {t.quant.axis}")
     return t.quant

@@ -132,6 +132,7 @@ def cast(x: Array, *, dtype: str) -> Array:
         info = np.iinfo(to.numpy)
         v = np.trunc(np.nan_to_num(x.astype(np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf))
         inside = np.where((v >= float(info.min)) & (v < float(info.max) + 1), v, 0).astype(to.numpy)
-        return np.where(v >= float(info.max), info.max, np.where(v <= float(info.min), info.min, inside)).astype(to.numpy)
+        low = np.where(v <= float(info.min), to.numpy.type(info.min), inside)
+        return np.where(v >= float(info.max), to.numpy.type(info.max), low)
     with np.errstate(over="ignore"):
         return x.astype(to.numpy)

@@ -29,10 +29,10 @@ def _linear_infer(x: TensorType, w: TensorType, bias: TensorType | None) -> Tens
 
 def _linear_cases() -> Iterator[Case]:
     yield Case((wave(3, 5), wave(4, 5, step=0.7), wave(4)), {}, "bias")
-    yield Case((wave(2, 3, 16), wave(7, 16, step=0.7)), {}, "rank3")
+    yield Case((wave(2, 3, 16), wave(7, 16, step=0.7), None), {}, "rank3")
     yield Case((wave(9), wave(1, 9, step=0.7), None), {}, "vector")
     yield Case((wave(1, 300), wave(33, 300, step=1.1), wave(33)), {}, "long")
-    yield Case((wave(4, 3).astype(np.float64), wave(2, 3).astype(np.float64)), {}, "f64")
+    yield Case((wave(4, 3).astype(np.float64), wave(2, 3).astype(np.float64), None), {}, "f64")
 
 
 @op(infer=_linear_infer, tags="anchor", cases=_linear_cases)
