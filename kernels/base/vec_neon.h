@@ -1,0 +1,66 @@
+// Four lanes of AArch64 NEON; see vec_scalar.h for the meaning of each function.
+#pragma once
+#include <arm_neon.h>
+#include <stdint.h>
+
+namespace irk {
+namespace {
+
+struct VecNeon {
+  static constexpr int N = 4;
+  using F = float32x4_t;
+  using I = int32x4_t;
+  using M = uint32x4_t;
+
+  static F load(const float* p) { return vld1q_f32(p); }
+  static void store(float* p, F v) { vst1q_f32(p, v); }
+  static F load_n(const float* p, int64_t n) {
+    float t[4] = {0, 0, 0, 0};
+    for (int64_t i = 0; i < n; ++i) t[i] = p[i];
+    return vld1q_f32(t);
+  }
+  static void store_n(float* p, F v, int64_t n) {
+    float t[4];
+    vst1q_f32(t, v);
+    for (int64_t i = 0; i < n; ++i) p[i] = t[i];
+  }
+  static F set(float v) { return vdupq_n_f32(v); }
+  static I seti(int32_t v) { return vdupq_n_s32(v); }
+
+  static F add(F a, F b) { return vaddq_f32(a, b); }
+  static F sub(F a, F b) { return vsubq_f32(a, b); }
+  static F mul(F a, F b) { return vmulq_f32(a, b); }
+  static F div(F a, F b) { return vdivq_f32(a, b); }
+  static F fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
+  static F sqrt(F a) { return vsqrtq_f32(a); }
+  // FMIN and FMAX treat NaN and signed zeros otherwise.
+  static F min(F a, F b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
+  static F max(F a, F b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+  static F floor(F a) { return vrndmq_f32(a); }
+  static F ceil(F a) { return vrndpq_f32(a); }
+
+  static M lt(F a, F b) { return vcltq_f32(a, b); }
+  static M le(F a, F b) { return vcleq_f32(a, b); }
+  static M nan(F a) { return vmvnq_u32(vceqq_f32(a, a)); }
+  static F sel(M m, F a, F b) { return vbslq_f32(m, a, b); }
+
+  static I as_i(F a) { return vreinterpretq_s32_f32(a); }
+  static F as_f(I a) { return vreinterpretq_f32_s32(a); }
+  static F to_f(I a) { return vcvtq_f32_s32(a); }
+  static I addi(I a, I b) { return vaddq_s32(a, b); }
+  static I subi(I a, I b) { return vsubq_s32(a, b); }
+  static I andi(I a, I b) { return vandq_s32(a, b); }
+  static I ori(I a, I b) { return vorrq_s32(a, b); }
+  static I xori(I a, I b) { return veorq_s32(a, b); }
+  template <int S>
+  static I shl(I a) {
+    return vshlq_n_s32(a, S);
+  }
+  template <int S>
+  static I sra(I a) {
+    return vshrq_n_s32(a, S);
+  }
+};
+
+}  // namespace
+}  // namespace irk
