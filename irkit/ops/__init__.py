@@ -48,6 +48,19 @@ from irkit.ops.pool import (
     reduce_min,
     reduce_sum,
 )
+from irkit.ops.quantized import (
+    dequantize,
+    qadd,
+    qavg_pool2d,
+    qconv2d,
+    qlinear,
+    qlut,
+    qmean,
+    qmul,
+    qsoftmax,
+    quantize,
+    requantize,
+)
 from irkit.ops.shape import concat, expand, pad, permute, reshape, resize2d, slice_
 from irkit.ops.softmax import log_softmax, softmax
 
@@ -66,6 +79,7 @@ __all__ = [
     "conv2d",
     "conv_transpose2d",
     "copy",
+    "dequantize",
     "div",
     "elu",
     "erf",
@@ -92,6 +106,15 @@ __all__ = [
     "permute",
     "pow_",
     "prelu",
+    "qadd",
+    "qavg_pool2d",
+    "qconv2d",
+    "qlinear",
+    "qlut",
+    "qmean",
+    "qmul",
+    "qsoftmax",
+    "quantize",
     "reciprocal",
     "reduce_max",
     "reduce_mean",
@@ -99,6 +122,7 @@ __all__ = [
     "reduce_sum",
     "relayout",
     "relu",
+    "requantize",
     "reshape",
     "resize2d",
     "return_",
