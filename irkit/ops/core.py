@@ -10,7 +10,7 @@ import numpy as np
 
 from irkit.errors import IRError
 from irkit.ir.opdef import Case, op
-from irkit.ir.types import ROW_MAJOR, Array, DType, Encoding, Literal, Quant, TensorType
+from irkit.ir.types import ROW_MAJOR, Array, DType, Encoding, Literal, QArray, Quant, TensorType
 from irkit.ops.check import keep_quant, show
 
 if TYPE_CHECKING:
@@ -61,14 +61,25 @@ def _fused_infer(*xs: TensorType, body: Graph) -> tuple[TensorType, ...]:
     return tuple(v.type.logical() for v in body.outputs)
 
 
-@op(infer=_fused_infer)
+def _fused_cases() -> Iterator[Case]:
+    from irkit.ir.graph import Graph
+
+    x = np.float32([-1.5, 0.25, 7.75])
+    body = Graph("fused", [("x", TensorType((3,)))])
+    body.emit(return_, body.emit(cast, body.inputs[0], dtype="i32").result)
+    yield Case((x,), {"body": body}, "one")
+    body = Graph("fused", [("x", TensorType((3,))), ("y", TensorType((3,), DType.I32))])
+    wide = body.emit(cast, body.inputs[1], dtype="f64").result
+    body.emit(return_, wide, body.emit(cast, body.inputs[0], dtype="i8").result)
+    yield Case((x, np.int32([1, 2, 3])), {"body": body}, "two_results")
+
+
+@op(infer=_fused_infer, cases=_fused_cases)
 def fused(*xs: Array, body: Graph) -> Array | tuple[Array, ...]:
     """The operations of ``body``, done by one kernel. Means exactly what the body means.
 
     The body's inputs stand for the operands, in order; its ``return`` gives the results.
     """
-    from irkit.ir.types import QArray
-
     env: dict[Any, Any] = dict(zip(body.inputs, xs, strict=True))
     for o in body:
         args = [None if v is None else env[v] for v in o.operands]
