@@ -16,51 +16,54 @@
 #include <stdint.h>
 #include <string.h>
 
+// A function left out of line would load its constants again for every vector.
+#define IRK_INLINE inline __attribute__((always_inline))
+
 namespace irk {
 namespace {
 namespace vmath {
 
 // c0 + x c1 + x^2 c2 ... by Horner's rule, each step one rounded product and one rounded sum.
 template <class V>
-inline typename V::F poly(typename V::F, float c0) {
+IRK_INLINE typename V::F poly(typename V::F, float c0) {
   return V::set(c0);
 }
 template <class V, class... Rest>
-inline typename V::F poly(typename V::F x, float c0, Rest... rest) {
+IRK_INLINE typename V::F poly(typename V::F x, float c0, Rest... rest) {
   return V::add(V::mul(poly<V>(x, rest...), x), V::set(c0));
 }
 
 template <class V>
-inline typename V::F abs(typename V::F x) {
+IRK_INLINE typename V::F abs(typename V::F x) {
   return V::as_f(V::andi(V::as_i(x), V::seti(0x7fffffff)));
 }
 template <class V>
-inline typename V::F neg(typename V::F x) {
+IRK_INLINE typename V::F neg(typename V::F x) {
   return V::as_f(V::xori(V::as_i(x), V::seti(INT32_MIN)));
 }
 // |x| with the sign of s.
 template <class V>
-inline typename V::F copysign(typename V::F x, typename V::F s) {
+IRK_INLINE typename V::F copysign(typename V::F x, typename V::F s) {
   return V::as_f(V::ori(V::andi(V::as_i(x), V::seti(0x7fffffff)), V::andi(V::as_i(s), V::seti(INT32_MIN))));
 }
 
 // max(x, 0), NaN stays NaN.
 template <class V>
-inline typename V::F relu(typename V::F x) {
+IRK_INLINE typename V::F relu(typename V::F x) {
   return V::max(V::set(0.0f), x);
 }
 // The larger one, NaN if either is.
 template <class V>
-inline typename V::F maximum(typename V::F a, typename V::F b) {
+IRK_INLINE typename V::F maximum(typename V::F a, typename V::F b) {
   return V::sel(V::nan(a), a, V::max(a, b));
 }
 template <class V>
-inline typename V::F minimum(typename V::F a, typename V::F b) {
+IRK_INLINE typename V::F minimum(typename V::F a, typename V::F b) {
   return V::sel(V::nan(a), a, V::min(a, b));
 }
 // min(hi, max(lo, x)), NaN stays NaN.
 template <class V>
-inline typename V::F clip(typename V::F x, typename V::F lo, typename V::F hi) {
+IRK_INLINE typename V::F clip(typename V::F x, typename V::F lo, typename V::F hi) {
   return V::min(hi, V::max(lo, x));
 }
 
@@ -71,7 +74,7 @@ struct ExpParts {
   typename V::F p, s1, s2;
 };
 template <class V>
-inline ExpParts<V> exp_parts(typename V::F x) {
+IRK_INLINE ExpParts<V> exp_parts(typename V::F x) {
   // The sum leaves no bits for a fraction: t holds the nearest integer in its low bits.
   const typename V::F magic = V::set(12582912.0f);
   typename V::F t = V::add(V::mul(x, V::set(1.44269504088896341f)), magic);
@@ -88,7 +91,7 @@ inline ExpParts<V> exp_parts(typename V::F x) {
 }
 
 template <class V>
-inline typename V::F exp(typename V::F x) {
+IRK_INLINE typename V::F exp(typename V::F x) {
   // Beyond the limits the result is +inf or +0 whatever x is.
   ExpParts<V> e = exp_parts<V>(clip<V>(x, V::set(-104.0f), V::set(89.0f)));
   return V::mul(V::mul(V::add(e.p, V::set(1.0f)), e.s1), e.s2);
@@ -96,7 +99,7 @@ inline typename V::F exp(typename V::F x) {
 
 // exp(x) - 1 for x <= 0 (elu); larger x count as 0.
 template <class V>
-inline typename V::F expm1_neg(typename V::F x) {
+IRK_INLINE typename V::F expm1_neg(typename V::F x) {
   ExpParts<V> e = exp_parts<V>(clip<V>(x, V::set(-18.0f), V::set(0.0f)));
   typename V::F s = V::mul(e.s1, e.s2);
   typename V::F r = V::add(V::mul(e.p, s), V::sub(s, V::set(1.0f)));
@@ -104,7 +107,7 @@ inline typename V::F expm1_neg(typename V::F x) {
 }
 
 template <class V>
-inline typename V::F log(typename V::F x) {
+IRK_INLINE typename V::F log(typename V::F x) {
   typedef typename V::F F;
   const F zero = V::set(0.0f), inf = V::as_f(V::seti(0x7f800000));
   typename V::M tiny = V::lt(x, V::set(1.17549435e-38f));
@@ -129,14 +132,14 @@ inline typename V::F log(typename V::F x) {
 
 // log(1 + u) for 0 <= u <= 1: the rounding error of 1 + u is put back.
 template <class V>
-inline typename V::F log1p_unit(typename V::F u) {
+IRK_INLINE typename V::F log1p_unit(typename V::F u) {
   typename V::F w = V::add(V::set(1.0f), u);
   typename V::F lost = V::sub(u, V::sub(w, V::set(1.0f)));
   return V::add(log<V>(w), V::div(lost, w));
 }
 
 template <class V>
-inline typename V::F tanh(typename V::F x) {
+IRK_INLINE typename V::F tanh(typename V::F x) {
   typedef typename V::F F;
   F a = abs<V>(x), z = V::mul(x, x);
   F small =
@@ -149,14 +152,14 @@ inline typename V::F tanh(typename V::F x) {
 
 // exp(-|x|) never overflows, and both branches keep full relative precision.
 template <class V>
-inline typename V::F sigmoid(typename V::F x) {
+IRK_INLINE typename V::F sigmoid(typename V::F x) {
   typename V::F e = exp<V>(V::as_f(V::ori(V::as_i(x), V::seti(INT32_MIN))));
   typename V::F d = V::add(e, V::set(1.0f));
   return V::div(V::sel(V::lt(x, V::set(0.0f)), e, V::set(1.0f)), d);
 }
 
 template <class V>
-inline typename V::F erf(typename V::F x) {
+IRK_INLINE typename V::F erf(typename V::F x) {
   typedef typename V::F F;
   F a = abs<V>(x), z = V::mul(x, x);
   F small = poly<V>(z, 1.2837917e-01f, -3.7612635e-01f, 1.1283715e-01f, -2.6860509e-02f, 5.2038589e-03f,
@@ -171,26 +174,26 @@ inline typename V::F erf(typename V::F x) {
 
 // -0 stays, NaN stays.
 template <class V>
-inline typename V::F sign(typename V::F x) {
+IRK_INLINE typename V::F sign(typename V::F x) {
   typename V::F zero = V::set(0.0f);
   return V::sel(V::lt(zero, x), V::set(1.0f), V::sel(V::lt(x, zero), V::set(-1.0f), x));
 }
 
 // max(x, 0) + log(1 + exp(-|x|)).
 template <class V>
-inline typename V::F softplus(typename V::F x) {
+IRK_INLINE typename V::F softplus(typename V::F x) {
   typename V::F e = exp<V>(V::as_f(V::ori(V::as_i(x), V::seti(INT32_MIN))));
   return V::add(relu<V>(x), log1p_unit<V>(e));
 }
 
 template <class V>
-inline typename V::F silu(typename V::F x) {
+IRK_INLINE typename V::F silu(typename V::F x) {
   return V::mul(x, sigmoid<V>(x));
 }
 
 // x tanh(softplus(x)) = x n / (n + 2), n = e^x (e^x + 2): no cancellation for negative x. Past 20 the quotient is 1.
 template <class V>
-inline typename V::F mish(typename V::F x) {
+IRK_INLINE typename V::F mish(typename V::F x) {
   typename V::F e = exp<V>(V::min(V::set(20.0f), x)), two = V::set(2.0f);
   typename V::F n = V::mul(e, V::add(e, two));
   return V::mul(x, V::div(n, V::add(n, two)));
@@ -198,34 +201,35 @@ inline typename V::F mish(typename V::F x) {
 
 // x Phi(x). Absolute error is a few ulp of x: 1 + erf cancels for negative x, as it does in the frameworks.
 template <class V>
-inline typename V::F gelu(typename V::F x) {
+IRK_INLINE typename V::F gelu(typename V::F x) {
   typename V::F t = V::add(V::set(1.0f), erf<V>(V::mul(x, V::set(0.70710678118654752f))));
   return V::mul(V::mul(V::set(0.5f), x), t);
 }
 template <class V>
-inline typename V::F gelu_tanh(typename V::F x) {
+IRK_INLINE typename V::F gelu_tanh(typename V::F x) {
   typename V::F cube = V::mul(V::mul(x, x), x);
   typename V::F in = V::mul(V::set(0.79788456080286536f), V::add(x, V::mul(V::set(0.044715f), cube)));
   return V::mul(V::mul(V::set(0.5f), x), V::add(V::set(1.0f), tanh<V>(in)));
 }
 
+// f32(1/6) times 6 rounds to 1, so both reach their ends exactly and neither overflows.
 template <class V>
-inline typename V::F hardsigmoid(typename V::F x) {
-  typename V::F t = V::add(V::div(x, V::set(6.0f)), V::set(0.5f));
+IRK_INLINE typename V::F hardsigmoid(typename V::F x) {
+  typename V::F t = V::add(V::mul(x, V::set(1.0f / 6.0f)), V::set(0.5f));
   return clip<V>(t, V::set(0.0f), V::set(1.0f));
 }
 template <class V>
-inline typename V::F hardswish(typename V::F x) {
+IRK_INLINE typename V::F hardswish(typename V::F x) {
   typename V::F t = clip<V>(V::add(x, V::set(3.0f)), V::set(0.0f), V::set(6.0f));
-  return V::div(V::mul(x, t), V::set(6.0f));
+  return V::mul(x, V::mul(t, V::set(1.0f / 6.0f)));
 }
 
 template <class V>
-inline typename V::F elu(typename V::F x, typename V::F alpha) {
+IRK_INLINE typename V::F elu(typename V::F x, typename V::F alpha) {
   return V::sel(V::lt(V::set(0.0f), x), x, V::mul(alpha, expm1_neg<V>(x)));
 }
 template <class V>
-inline typename V::F leaky(typename V::F x, typename V::F slope) {
+IRK_INLINE typename V::F leaky(typename V::F x, typename V::F slope) {
   return V::sel(V::lt(V::set(0.0f), x), x, V::mul(slope, x));
 }
 
