@@ -51,7 +51,7 @@ class DType(enum.Enum):
             raise IRError(f"no irkit dtype for {dtype!r}; supported: {', '.join(d.value for d in DType)}") from None
 
 
-_TO_NUMPY = {
+_TO_NUMPY: dict[DType, np.dtype[Any]] = {
     DType.F32: np.dtype(np.float32),
     DType.F64: np.dtype(np.float64),
     DType.I8: np.dtype(np.int8),
@@ -145,9 +145,10 @@ class TensorType:
         if order is not None and sorted(order) != list(range(len(self.shape))):
             raise IRError(f"storage order {order} is not a permutation of the axes of shape {self.shape}")
         q = self.quant
-        if q is not None and q.axis is not None:
-            if not 0 <= q.axis < len(self.shape) or len(q.scale) != self.shape[q.axis]:
-                raise IRError(f"quant with {len(q.scale)} scales on axis {q.axis} does not fit shape {self.shape}")
+        if q is None or q.axis is None:
+            return
+        if not 0 <= q.axis < len(self.shape) or len(q.scale) != self.shape[q.axis]:
+            raise IRError(f"quant with {len(q.scale)} scales on axis {q.axis} does not fit shape {self.shape}")
 
     @property
     def rank(self) -> int:
