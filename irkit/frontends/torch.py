@@ -51,13 +51,22 @@ def from_torch(module: Any, example_inputs: Any = None) -> Graph:
 
 # ---- before the walk
 def _check_module(module: torch.nn.Module) -> None:
-    training = [n or "the model itself" for n, m in module.named_modules() if m.training]
+    training = [n or "the model itself" for n, m in module.named_modules() if m.training and _mode_matters(n, m)]
     if training:
         shown = ", ".join(training[:3]) + (f" and {len(training) - 3} more" if len(training) > 3 else "")
         raise ModelError(f"{type(module).__name__} is in training mode ({shown}); call model.eval() first")
     meta = [n for n, p in module.named_parameters() if p.is_meta]
     if meta:
         raise ModelError(f"parameter {meta[0]} is on the meta device and holds no values; load the weights first")
+
+
+def _mode_matters(name: str, module: torch.nn.Module) -> bool:
+    """False for PyTorch's own layers that do the same in both modes (some models call ``eval`` only at the top)."""
+    family = type(module).__module__
+    plain = ("conv", "linear", "pooling", "padding", "flatten", "activation", "upsampling", "container")
+    if not name or family not in {f"torch.nn.modules.{p}" for p in plain}:
+        return True
+    return isinstance(module, (torch.nn.RReLU, torch.nn.MultiheadAttention))
 
 
 def _check_parameters(state: Mapping[str, torch.Tensor]) -> None:
@@ -114,9 +123,11 @@ def _decompose(program: ExportedProgram) -> ExportedProgram:
         return program
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        table = torch.export.default_decompositions()
-        keep = {k: v for k, v in table.items() if str(k) not in HANDLERS}
-        return program.run_decompositions(keep)
+        table: Any = torch.export.default_decompositions()
+        functional: ExportedProgram = program.run_decompositions(
+            {k: v for k, v in table.items() if str(k) not in HANDLERS}
+        )
+        return functional
 
 
 # ---- the walk

@@ -39,7 +39,7 @@ def binary(b: Builder, opdef: OpDef, x: Any, y: Any) -> Value:
 
 # ---- one tensor
 _UNARY = {
-    "relu": ops.relu, "neg": ops.neg, "abs": ops.abs, "exp": ops.exp, "log": ops.log, "sqrt": ops.sqrt,
+    "relu": ops.relu, "neg": ops.neg, "abs": ops.abs_, "exp": ops.exp, "log": ops.log, "sqrt": ops.sqrt,
     "rsqrt": ops.rsqrt, "reciprocal": ops.reciprocal, "sigmoid": ops.sigmoid, "tanh": ops.tanh, "erf": ops.erf,
     "silu": ops.silu, "hardsigmoid": ops.hardsigmoid, "hardswish": ops.hardswish, "mish": ops.mish, "sign": ops.sign,
     "sgn": ops.sign, "floor": ops.floor, "ceil": ops.ceil, "square": ops.square,
@@ -108,7 +108,7 @@ def log_sigmoid(b: Builder, x: Value) -> Value:
 
 @handles("aten.softsign.default")
 def softsign(b: Builder, x: Value) -> Value:
-    return b.emit(ops.div, x, b.emit(ops.add, b.emit(ops.abs, x), b.like(1.0, x)))
+    return b.emit(ops.div, x, b.emit(ops.add, b.emit(ops.abs_, x), b.like(1.0, x)))
 
 
 @handles("aten.tanhshrink.default")
@@ -247,12 +247,12 @@ def pow_scalar(b: Builder, x: Value, exponent: float) -> Value:
         return x
     if exponent in simple and (x.type.dtype.is_float or exponent == 2):
         return b.emit(simple[exponent], x)
-    return binary(b, ops.pow, x, exponent)
+    return binary(b, ops.pow_, x, exponent)
 
 
 @handles("aten.pow.Tensor_Tensor", "aten.pow.Scalar")
 def pow_tensor(b: Builder, x: Any, y: Any) -> Value:
-    return binary(b, ops.pow, x, y)
+    return binary(b, ops.pow_, x, y)
 
 
 # ---- dtypes
@@ -328,9 +328,9 @@ def vector_norm(b: Builder, x: Value, ord: float = 2, dim: Dims = None, keepdim:
     if ord == 2:
         return b.emit(ops.sqrt, reduce(b, ops.reduce_sum, b.emit(ops.square, x), dim, keepdim))
     if ord == 1:
-        return reduce(b, ops.reduce_sum, b.emit(ops.abs, x), dim, keepdim)
+        return reduce(b, ops.reduce_sum, b.emit(ops.abs_, x), dim, keepdim)
     if ord == math.inf:
-        return reduce(b, ops.reduce_max, b.emit(ops.abs, x), dim, keepdim)
+        return reduce(b, ops.reduce_max, b.emit(ops.abs_, x), dim, keepdim)
     raise NotSupported(f"vector norm of order {ord}")
 
 

@@ -130,7 +130,7 @@ def convolution(
 def _max_pool(
     b: Builder, spatial: int, x: Value, kernel: Ints, stride: Ints | None, padding: Ints, dilation: Ints, ceil: bool
 ) -> Value:
-    stride = kernel if not stride else stride
+    stride = stride or kernel
     if spatial == 1:
         kernel, stride, dilation = lifted(kernel, 1), lifted(stride, 1), lifted(dilation, 1)
         padding = lifted(padding, 0)
@@ -173,7 +173,7 @@ def _avg_pool(
     b: Builder, spatial: int, x: Value, kernel: Ints, stride: Ints | None, padding: Ints, ceil: bool,
     include: bool, divisor: int | None,
 ) -> Value:  # fmt: skip
-    stride = kernel if not stride else stride
+    stride = stride or kernel
     if spatial == 1:
         kernel, stride, padding = lifted(kernel, 1), lifted(stride, 1), lifted(padding, 0)
     k, s, p = pair(kernel), pair(stride), pair(padding)

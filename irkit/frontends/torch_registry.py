@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 Handler = Callable[..., Any]
+H = TypeVar("H", bound=Handler)
 HANDLERS: dict[str, Handler] = {}
 
 
@@ -18,10 +19,10 @@ class Absent:
     why: str
 
 
-def handles(*targets: str) -> Callable[[Handler], Handler]:
+def handles(*targets: str) -> Callable[[H], H]:
     """Register the decorated function for these operations, e.g. ``@handles("aten.relu.default")``."""
 
-    def wrap(fn: Handler) -> Handler:
+    def wrap(fn: H) -> H:
         for t in targets:
             if t in HANDLERS:
                 raise ValueError(f"{t} has two handlers")

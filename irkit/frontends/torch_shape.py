@@ -255,7 +255,9 @@ def copy(b: Builder, x: Value, src: Value, non_blocking: bool = False) -> Value:
 
 @handles("aten.fill.Scalar", "aten.full_like.default")
 def fill(b: Builder, x: Value, value: float, **_: Any) -> Value:
-    return b.expand(b.like(value, x), shape_of(b))
+    shape = shape_of(b)
+    assert b.expected is not None
+    return b.expand(b.const(np.asarray(value, b.expected.dtype.numpy)), shape)
 
 
 @handles("aten.fill.Tensor")
