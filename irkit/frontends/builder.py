@@ -15,7 +15,7 @@ from irkit.ir.opdef import OpDef
 from irkit.ir.types import Array, DType, TensorType
 
 
-class NotSupported(Exception):
+class NotSupportedError(Exception):
     """Raised by a handler for settings that irkit can't express; becomes one entry of the report."""
 
 
@@ -159,8 +159,8 @@ def as_array(x: Any) -> Array:
 
 
 def need_dtype(array_dtype: Any, what: str) -> DType:
-    """The DType of a framework's dtype name; NotSupported when irkit has none."""
+    """The DType of a framework's dtype name; NotSupportedError when irkit has none."""
     try:
         return DType.of(str(array_dtype).removeprefix("torch."))
     except IRError:
-        raise NotSupported(f"{what} has dtype {array_dtype}; convert the model to float32") from None
+        raise NotSupportedError(f"{what} has dtype {array_dtype}; convert the model to float32") from None

@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 
 from irkit.errors import InputError, IRError, ModelError
 from irkit.frontends import torch_math, torch_nn, torch_shape
-from irkit.frontends.builder import Builder, NotSupported, need_dtype
+from irkit.frontends.builder import Builder, NotSupportedError, need_dtype
 from irkit.frontends.torch_registry import HANDLERS, Absent
 from irkit.ir import tree
 from irkit.ir.graph import Graph, Value, const_array
@@ -163,7 +163,7 @@ class _Importer:
             return
         try:
             self.env[node] = self.b.graph.add_input(self.type_of(value, f"input {node.name}"), node.name)
-        except NotSupported as e:
+        except NotSupportedError as e:
             raise ModelError(str(e)) from None
 
     def type_of(self, fake: torch.Tensor, what: str) -> TensorType:
@@ -182,7 +182,7 @@ class _Importer:
         if isinstance(arg, torch.fx.Node):
             value = self.value(arg)
             if isinstance(value, Absent):
-                raise NotSupported(value.why)
+                raise NotSupportedError(value.why)
             return value
         if isinstance(arg, (list, tuple)):
             return [self.resolve(a) for a in arg]
@@ -205,10 +205,10 @@ class _Importer:
                 self.env[node] = folded
                 return
             if handler is None:
-                raise NotSupported("")
+                raise NotSupportedError("")
             result = handler(b, *self.resolve(node.args), **{k: self.resolve(v) for k, v in node.kwargs.items()})
             self.env[node] = _checked(result, fake, self.type_of, node.name)
-        except (NotSupported, IRError, TypeError) as e:
+        except (NotSupportedError, IRError, TypeError) as e:
             b.reject(str(target), str(e))
             self.env[node] = self.phantoms(fake)
 
@@ -277,14 +277,16 @@ class _Importer:
 
 
 def _checked(result: Any, fake: Any, type_of: Callable[[torch.Tensor, str], TensorType], name: str) -> Any:
-    """The handler's result; NotSupported when it is not what PyTorch says the operation returns."""
+    """The handler's result; NotSupportedError when it is not what PyTorch says the operation returns."""
     if isinstance(fake, (list, tuple)):
         return [_checked(r, f, type_of, name) for r, f in zip(result, fake, strict=True)]
     if isinstance(result, Value) and isinstance(fake, torch.Tensor):
         want = type_of(fake, name)
         if result.type.logical() != want:
-            raise NotSupported(f"would give {result.type.dtype.value}{list(result.type.shape)}, "
-                               f"PyTorch gives {want.dtype.value}{list(want.shape)}")
+            raise NotSupportedError(
+                f"would give {result.type.dtype.value}{list(result.type.shape)}, "
+                f"PyTorch gives {want.dtype.value}{list(want.shape)}"
+            )
     return result
 
 

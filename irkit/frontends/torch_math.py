@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from irkit import ops
-from irkit.frontends.builder import Builder, NotSupported, canonical_dims
+from irkit.frontends.builder import Builder, NotSupportedError, canonical_dims
 from irkit.frontends.torch_registry import Absent, handles
 from irkit.ir.graph import Value, const_array
 from irkit.ir.opdef import OpDef
@@ -22,7 +22,7 @@ _COMPUTED = "indices of a maximum or minimum are not computed"
 def _dtype(b: Builder) -> DType:
     """The dtype PyTorch's promotion gives the current operation."""
     if b.expected is None:
-        raise NotSupported("unexpected kind of result")
+        raise NotSupportedError("unexpected kind of result")
     return b.expected.dtype
 
 
@@ -95,7 +95,7 @@ def celu(b: Builder, x: Value, alpha: float = 1.0) -> Value:
 @handles("aten.softplus.default")
 def softplus(b: Builder, x: Value, beta: float = 1.0, threshold: float = 20.0) -> Value:
     if threshold < 15:  # below, PyTorch's switch to the identity is visible in float32
-        raise NotSupported(f"softplus with threshold {threshold}")
+        raise NotSupportedError(f"softplus with threshold {threshold}")
     if beta == 1:
         return b.emit(ops.softplus, x)
     return b.emit(ops.div, b.emit(ops.softplus, b.emit(ops.mul, x, b.like(beta, x))), b.like(beta, x))
@@ -225,7 +225,7 @@ def div_mode(b: Builder, x: Any, y: Any, *, rounding_mode: str | None = "floor")
     if rounding_mode is None:
         return div(b, x, y)
     if rounding_mode != "floor" or not _dtype(b).is_float:
-        raise NotSupported(f"rounding_mode={rounding_mode} on {_dtype(b).value}")
+        raise NotSupportedError(f"rounding_mode={rounding_mode} on {_dtype(b).value}")
     return b.emit(ops.floor, binary(b, ops.div, x, y))
 
 
@@ -308,7 +308,7 @@ def var(b: Builder, x: Value, dim: Dims = None, *, correction: float | None = 1,
     total = reduce(b, ops.reduce_sum, b.emit(ops.square, centred), axes, keepdim)
     divisor = count - (1 if correction is None else correction)
     if divisor <= 0:
-        raise NotSupported(f"variance of {count} value(s) with correction {correction}")
+        raise NotSupportedError(f"variance of {count} value(s) with correction {correction}")
     return b.emit(ops.div, total, b.like(divisor, total))
 
 
@@ -323,7 +323,9 @@ def var_mean(b: Builder, x: Value, dim: Dims = None, *, correction: float | None
 
 
 @handles("aten.linalg_vector_norm.default")
-def vector_norm(b: Builder, x: Value, ord: float = 2, dim: Dims = None, keepdim: bool = False, dtype: Any = None) -> Value:
+def vector_norm(
+    b: Builder, x: Value, ord: float = 2, dim: Dims = None, keepdim: bool = False, dtype: Any = None
+) -> Value:
     x = b.cast(x, _dtype(b))
     if ord == 2:
         return b.emit(ops.sqrt, reduce(b, ops.reduce_sum, b.emit(ops.square, x), dim, keepdim))
@@ -331,7 +333,7 @@ def vector_norm(b: Builder, x: Value, ord: float = 2, dim: Dims = None, keepdim:
         return reduce(b, ops.reduce_sum, b.emit(ops.abs_, x), dim, keepdim)
     if ord == math.inf:
         return reduce(b, ops.reduce_max, b.emit(ops.abs_, x), dim, keepdim)
-    raise NotSupported(f"vector norm of order {ord}")
+    raise NotSupportedError(f"vector norm of order {ord}")
 
 
 @handles("aten.logsumexp.default")
@@ -382,7 +384,7 @@ def attention(
 ) -> Value:  # fmt: skip
     """softmax(q k^T * scale + mask) v"""
     if enable_gqa or dropout_p:
-        raise NotSupported("enable_gqa or dropout in scaled_dot_product_attention")
+        raise NotSupportedError("enable_gqa or dropout in scaled_dot_product_attention")
     kt = b.permute(k, (*range(k.type.rank - 2), k.type.rank - 1, k.type.rank - 2))
     factor = 1 / math.sqrt(q.type.shape[-1]) if scale is None else scale
     scores = b.emit(ops.matmul, b.emit(ops.mul, q, b.like(factor, q)), kt)
@@ -393,7 +395,7 @@ def attention(
         if attn_mask.type.dtype is DType.BOOL:
             array = const_array(attn_mask)
             if array is None:
-                raise NotSupported("a boolean attention mask that is not constant")
+                raise NotSupportedError("a boolean attention mask that is not constant")
             attn_mask = b.const(_additive(array), attn_mask.name)
         scores = b.emit(ops.add, scores, attn_mask)
     return b.emit(ops.matmul, b.emit(ops.softmax, scores, axis=scores.type.rank - 1), v)
@@ -406,5 +408,3 @@ def _additive(mask: Array) -> Array:
 @handles("aten._assert_tensor_metadata.default", "aten._assert_scalar.default", "aten.sym_constrain_range.default")
 def assertion(b: Builder, *_: Any, **__: Any) -> None:
     """Checks made by torch.export; they have no result."""
-
-

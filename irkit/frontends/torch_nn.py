@@ -7,7 +7,7 @@ from typing import Any
 
 from irkit import ops
 from irkit.errors import ModelError
-from irkit.frontends.builder import Builder, NotSupported, window_pads
+from irkit.frontends.builder import Builder, NotSupportedError, window_pads
 from irkit.frontends.torch_registry import Absent, handles
 from irkit.ir.graph import Value
 
@@ -32,7 +32,7 @@ def over_batch(b: Builder, x: Value, spatial: int, fn: Callable[[Value], Value])
     """Apply ``fn`` to x as (N, C, H, W): 1-D signals get a height of 1, single samples a batch axis."""
     single = x.type.rank == spatial + 1
     if not single and x.type.rank != spatial + 2:
-        raise NotSupported(f"input of rank {x.type.rank}")
+        raise NotSupportedError(f"input of rank {x.type.rank}")
     if single:
         x = b.unsqueeze(x, 0)
     if spatial == 1:
@@ -120,7 +120,7 @@ def convolution(
 ) -> Value:  # fmt: skip
     spatial = w.type.rank - 2
     if spatial not in (1, 2):
-        raise NotSupported(f"{spatial}-D convolution")
+        raise NotSupportedError(f"{spatial}-D convolution")
     if transposed:
         return _conv_transpose(b, spatial, x, w, bias, stride, padding, output_padding, groups, dilation)
     return _conv(b, spatial, x, w, bias, stride, padding, dilation, groups)
@@ -182,7 +182,7 @@ def _avg_pool(
         # The far padding counts like the near one; rows beyond it, needed by the last window, never do.
         beyond = [max(0, window_pads(t.type.shape[2 + i], k[i], s[i], p[i]) - p[i]) if ceil else 0 for i in (0, 1)]
         if divisor is not None and any(beyond):
-            raise NotSupported("divisor_override together with ceil_mode")
+            raise NotSupportedError("divisor_override together with ceil_mode")
         y = b.emit(
             ops.avg_pool2d, t, kernel=k, strides=s, pads=(*p, *p), ceil=tuple(beyond),
             count_include_pad=include or divisor is not None,
@@ -252,7 +252,7 @@ def batch_norm(
     training: bool, momentum: float, eps: float, cudnn_enabled: bool = False,
 ) -> Value:  # fmt: skip
     if mean is None or var is None:
-        raise NotSupported("batch norm without running statistics (track_running_stats=False)")
+        raise NotSupportedError("batch norm without running statistics (track_running_stats=False)")
     if training:
         raise ModelError(f"{b.loc or 'the model'}: batch norm in training mode; call model.eval() before exporting")
     return b.emit(ops.batch_norm, x, gamma, beta, mean, var, eps=eps)
@@ -300,9 +300,7 @@ def instance_norm(
 
 
 @handles("aten.rms_norm.default")
-def rms_norm(
-    b: Builder, x: Value, shape: Sequence[int], gamma: Value | None = None, eps: float | None = None
-) -> Value:
+def rms_norm(b: Builder, x: Value, shape: Sequence[int], gamma: Value | None = None, eps: float | None = None) -> Value:
     axes = tuple(range(x.type.rank - len(shape), x.type.rank))
     power = b.emit(ops.reduce_mean, b.emit(ops.square, x), axes=axes, keepdims=True)
     small = 1.1920928955078125e-07 if eps is None else eps  # PyTorch's default: float32 machine epsilon
@@ -316,7 +314,7 @@ def _resize(
     coords: str,
 ) -> Value:  # fmt: skip
     if b.expected is None:
-        raise NotSupported("unexpected kind of result")
+        raise NotSupportedError("unexpected kind of result")
     out = b.expected.shape[2:]
     factors: tuple[float, float] | None = None
     if scales is not None and all(s is not None for s in scales) and size is None:
@@ -349,9 +347,7 @@ _register_nearest(2)
 
 def _register_linear(spatial: int, name: str) -> None:
     @handles(f"aten.upsample_{name}.vec")
-    def vec(
-        b: Builder, x: Value, size: Sequence[int] | None, align: bool, scales: Sequence[float] | None
-    ) -> Value:
+    def vec(b: Builder, x: Value, size: Sequence[int] | None, align: bool, scales: Sequence[float] | None) -> Value:
         return _resize(b, spatial, x, size, scales, "bilinear", "align_corners" if align else "half_pixel")
 
     @handles(f"aten.upsample_{name}.default")
@@ -366,4 +362,3 @@ def _register_linear(spatial: int, name: str) -> None:
 
 _register_linear(1, "linear1d")
 _register_linear(2, "bilinear2d")
-

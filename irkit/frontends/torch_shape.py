@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from irkit import ops
-from irkit.frontends.builder import Builder, NotSupported
+from irkit.frontends.builder import Builder, NotSupportedError
 from irkit.frontends.torch_registry import handles
 from irkit.ir.graph import Value, const_array
 from irkit.ir.types import Array
@@ -20,7 +20,7 @@ _PIECES = 64  # gathers by constant indices become at most this many slices
 def shape_of(b: Builder) -> tuple[int, ...]:
     """The shape PyTorch gives the current operation."""
     if b.expected is None:
-        raise NotSupported("unexpected kind of result")
+        raise NotSupportedError("unexpected kind of result")
     return b.expected.shape
 
 
@@ -33,7 +33,7 @@ def shape_of(b: Builder) -> tuple[int, ...]:
 )  # fmt: skip
 def identity(b: Builder, x: Value, *args: Any, **kwargs: Any) -> Value:
     if len(args) == 2 and args[1] is True:
-        raise NotSupported("dropout in training mode; call model.eval() before exporting")
+        raise NotSupportedError("dropout in training mode; call model.eval() before exporting")
     return x
 
 
@@ -174,7 +174,7 @@ def take(b: Builder, x: Value, dim: int, index: Array) -> Value:
         pieces.append(b.slice(x, dim, pos[0], pos[0] + (run - 1) * step + 1, step))
         pos = pos[run:]
         if len(pieces) > _PIECES:
-            raise NotSupported(f"indexing with more than {_PIECES} separate runs")
+            raise NotSupportedError(f"indexing with more than {_PIECES} separate runs")
     return b.concat(pieces, dim)
 
 
@@ -182,7 +182,7 @@ def take(b: Builder, x: Value, dim: int, index: Array) -> Value:
 def index_select(b: Builder, x: Value, dim: int, index: Value) -> Value:
     array = const_array(index)
     if array is None:
-        raise NotSupported("indices that are computed at run time")
+        raise NotSupportedError("indices that are computed at run time")
     return take(b, x, dim, array.reshape(-1))
 
 
@@ -191,7 +191,7 @@ def index(b: Builder, x: Value, indices: Sequence[Value | None]) -> Value:
     given = [(dim, i) for dim, i in enumerate(indices) if i is not None]
     array = const_array(given[0][1]) if len(given) == 1 else None
     if array is None or array.ndim != 1 or array.dtype == np.bool_:
-        raise NotSupported("indexing other than by one constant vector of integers")
+        raise NotSupportedError("indexing other than by one constant vector of integers")
     return take(b, x, given[0][0], array)
 
 
@@ -235,7 +235,7 @@ def slice_scatter(
     first = clamp_index(start, size, 0)
     last = clamp_index(end, size, size)
     if step != 1:
-        raise NotSupported(f"assignment to a slice with step {step}")
+        raise NotSupportedError(f"assignment to a slice with step {step}")
     if last <= first:
         return x
     parts = [b.slice(x, dim, 0, first), b.cast(src, x.type.dtype), b.slice(x, dim, last, size)]
@@ -291,7 +291,7 @@ def pad(b: Builder, x: Value, pad: Sequence[int], mode: str = "constant", value:
         for dim, (before, after) in enumerate(amounts):
             size = x.type.shape[dim]
             if before < 0 or after < 0:
-                raise NotSupported("negative circular padding")
+                raise NotSupportedError("negative circular padding")
             parts = [b.slice(x, dim, size - before, size), x, b.slice(x, dim, 0, after)]
             x = b.concat([p for p in parts if p.type.shape[dim]], dim)
         return x

@@ -67,7 +67,7 @@ def rebuild(tree: str, leaves: Sequence[Any]) -> Any:
             case {"dict": list(items)}:
                 return {k: go(v) for k, v in items}
             case {"namedtuple": str(name), "fields": list(items)}:
-                return namedtuple(name, [f for f, _ in items])(*(go(v) for _, v in items))  # type: ignore[misc]
+                return namedtuple(name, [f for f, _ in items])(*(go(v) for _, v in items))
             case {"value": bool() | int() | float() | str()}:
                 return t["value"]
         raise IRError(f"outputs: {t!r} is no part of an output tree with {len(leaves)} leaves")
