@@ -43,7 +43,7 @@ def _return_infer(*xs: TensorType, tree: str) -> tuple[TensorType, ...]:
 
 
 def _return_cases() -> Iterator[Case]:
-    yield Case((np.float32([1, 2]), np.int64([3])), {}, "two")
+    yield Case((np.array([1, 2], np.float32), np.array([3], np.int64)), {}, "two")
 
 
 @op(infer=_return_infer, cases=_return_cases, name="return")
@@ -64,14 +64,14 @@ def _fused_infer(*xs: TensorType, body: Graph) -> tuple[TensorType, ...]:
 def _fused_cases() -> Iterator[Case]:
     from irkit.ir.graph import Graph
 
-    x = np.float32([-1.5, 0.25, 7.75])
+    x = np.array([-1.5, 0.25, 7.75], np.float32)
     body = Graph("fused", [("x", TensorType((3,)))])
     body.emit(return_, body.emit(cast, body.inputs[0], dtype="i32").result)
     yield Case((x,), {"body": body}, "one")
     body = Graph("fused", [("x", TensorType((3,))), ("y", TensorType((3,), DType.I32))])
     wide = body.emit(cast, body.inputs[1], dtype="f64").result
     body.emit(return_, wide, body.emit(cast, body.inputs[0], dtype="i8").result)
-    yield Case((x, np.int32([1, 2, 3])), {"body": body}, "two_results")
+    yield Case((x, np.array([1, 2, 3], np.int32)), {"body": body}, "two_results")
 
 
 @op(infer=_fused_infer, cases=_fused_cases)
@@ -85,7 +85,7 @@ def fused(*xs: Array, body: Graph) -> Array | tuple[Array, ...]:
         args = [None if v is None else env[v] for v in o.operands]
         if "int8" in o.opdef.tags:
             args = [
-                QArray(a, v.type.quant) if v is not None and v.type.quant is not None else a
+                QArray(np.asarray(a), v.type.quant) if v is not None and v.type.quant is not None else a
                 for a, v in zip(args, o.operands, strict=True)
             ]
         extra = {"body": o.body} if o.body is not None else {}
@@ -121,11 +121,11 @@ def _cast_infer(x: TensorType, *, dtype: str) -> TensorType:
 
 
 def _cast_cases() -> Iterator[Case]:
-    x = np.float32([-1.7, 0.0, 0.5, 2.9, 300.0, -300.0, 1e20, np.inf, -np.inf, np.nan])
+    x = np.array([-1.7, 0.0, 0.5, 2.9, 300.0, -300.0, 1e20, np.inf, -np.inf, np.nan], np.float32)
     for d in ("f64", "i8", "u8", "i32", "i64", "bool", "f32"):
         yield Case((x,), {"dtype": d}, d)
-    yield Case((np.int64([-1, 0, 5, 2**40]),), {"dtype": "f32"}, "from_i64")
-    yield Case((np.int64([-1, 0, 300]),), {"dtype": "i8"}, "narrow")
+    yield Case((np.array([-1, 0, 5, 2**40], np.int64),), {"dtype": "f32"}, "from_i64")
+    yield Case((np.array([-1, 0, 300], np.int64),), {"dtype": "i8"}, "narrow")
     yield Case((np.array([True, False]),), {"dtype": "f32"}, "from_bool")
 
 

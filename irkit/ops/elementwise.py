@@ -16,11 +16,17 @@ from irkit.ops.check import broadcast, show, want_choice, want_float
 
 F64 = npt.NDArray[np.float64]
 _erf = np.frompyfunc(math.erf, 1, 1)
+_erfc = np.frompyfunc(math.erfc, 1, 1)
 
 
 def erf64(x: F64) -> F64:
     """The error function of every element, in float64."""
     return np.asarray(_erf(x), np.float64)
+
+
+def erfc64(x: F64) -> F64:
+    """1 - erf of every element, accurate where erf is near 1, in float64."""
+    return np.asarray(_erfc(x), np.float64)
 
 
 def wide(x: Array, fn: Callable[[F64], Any]) -> Array:
@@ -45,30 +51,32 @@ def _number(x: TensorType, **_: Any) -> TensorType:
     return TensorType(x.shape, x.dtype)
 
 
-EDGES = np.float32([0.0, -0.0, 1e-40, -1e-40, 1e-30, 88.0, -88.0, 104.0, -104.0, 3e38, -3e38, np.inf, -np.inf, np.nan])
+EDGES = np.array(
+    [0.0, -0.0, 1e-40, -1e-40, 1e-30, 88.0, -88.0, 104.0, -104.0, 3e38, -3e38, np.inf, -np.inf, np.nan], np.float32
+)
 
 
 def _ramp() -> Array:
-    return np.linspace(-7, 7, 210, dtype=np.float32).reshape(2, 3, 5, 7)
+    return np.asarray(np.linspace(-7, 7, 210), np.float32).reshape(2, 3, 5, 7)
 
 
 def _cases() -> Iterator[Case]:
     yield Case((_ramp(),), {}, "ramp")
     yield Case((EDGES,), {}, "edges")
-    yield Case((np.float64([[-1.5, 0.25, 3.0]]),), {}, "f64")
+    yield Case((np.array([[-1.5, 0.25, 3.0]], np.float64),), {}, "f64")
     yield Case((np.float32(0.75),), {}, "scalar")
     yield Case((np.zeros((0, 3), np.float32),), {}, "empty")
 
 
 def _number_cases() -> Iterator[Case]:
     yield from _cases()
-    yield Case((np.int32([-3, 0, 5]),), {}, "i32")
+    yield Case((np.array([-3, 0, 5], np.int32),), {}, "i32")
 
 
 @op(infer=_number, tags="elementwise unary", cases=_number_cases)
 def relu(x: Array) -> Array:
     """max(x, 0); NaN stays NaN."""
-    return np.maximum(x, x.dtype.type(0))
+    return np.asarray(np.maximum(x, x.dtype.type(0)))
 
 
 @op(infer=_number, tags="elementwise unary", cases=_number_cases)
@@ -165,9 +173,8 @@ def mish(x: Array) -> Array:
 
 @op(infer=_number, tags="elementwise unary", cases=_number_cases)
 def sign(x: Array) -> Array:
-    """-1, 0 or 1."""
-    with np.errstate(invalid="ignore"):
-        return np.sign(x)
+    """-1, 0 or 1; 0 for NaN, as in PyTorch."""
+    return np.asarray((x > 0).astype(x.dtype) - (x < 0).astype(x.dtype))
 
 
 @op(infer=_float, tags="elementwise unary", cases=_cases)
@@ -201,7 +208,7 @@ def _clip_cases() -> Iterator[Case]:
     yield Case((_ramp(),), {"lo": 0.0, "hi": 6.0}, "relu6")
     yield Case((_ramp(),), {"lo": -math.inf, "hi": 1.5}, "upper")
     yield Case((EDGES,), {"lo": -1.0, "hi": math.inf}, "edges")
-    yield Case((np.int32([-3, 0, 5]),), {"lo": -1.5, "hi": 3.0}, "i32")
+    yield Case((np.array([-3, 0, 5], np.int32),), {"lo": -1.5, "hi": 3.0}, "i32")
 
 
 @op(infer=_clip_infer, tags="elementwise unary", cases=_clip_cases)
@@ -211,8 +218,8 @@ def clip(x: Array, *, lo: float, hi: float) -> Array:
         info = np.iinfo(x.dtype)
         low = info.min if lo <= info.min else math.ceil(lo)
         high = info.max if hi >= info.max else math.floor(hi)
-        return np.minimum(np.maximum(x, x.dtype.type(low)), x.dtype.type(high))
-    return np.minimum(np.maximum(x, x.dtype.type(lo)), x.dtype.type(hi))
+        lo, hi = low, high
+    return np.asarray(np.minimum(np.maximum(x, x.dtype.type(lo)), x.dtype.type(hi)))
 
 
 def _slope_cases(name: str) -> Callable[[], Iterator[Case]]:
@@ -260,8 +267,8 @@ def gelu(x: Array, *, approximate: str = "none") -> Array:
     """x * Phi(x), Phi the normal distribution (Hendrycks and Gimpel, 2016); ``"tanh"``: their tanh approximation."""
     if approximate == "tanh":
         k = math.sqrt(2 / math.pi)
-        return wide(x, lambda v: 0.5 * v * (1.0 + np.tanh(k * (v + 0.044715 * v**3))))
-    return wide(x, lambda v: 0.5 * v * (1.0 + erf64(v * math.sqrt(0.5))))
+        return wide(x, lambda v: v * sigmoid64(2 * k * (v + 0.044715 * v**3)))  # (1 + tanh u) / 2 = sigmoid(2u)
+    return wide(x, lambda v: 0.5 * v * erfc64(v * -math.sqrt(0.5)))
 
 
 def _prelu_infer(x: TensorType, slope: TensorType) -> TensorType:
@@ -273,10 +280,10 @@ def _prelu_infer(x: TensorType, slope: TensorType) -> TensorType:
 
 
 def _prelu_cases() -> Iterator[Case]:
-    yield Case((_ramp(), np.float32([0.1, -0.2, 1.5])), {}, "channels")
-    yield Case((_ramp(), np.float32([0.25])), {}, "one")
-    yield Case((_ramp().reshape(70, 3), np.float32([0.1, 0.2, 0.3])), {}, "rank2")
-    yield Case((EDGES, np.float32([0.25])), {}, "edges")
+    yield Case((_ramp(), np.array([0.1, -0.2, 1.5], np.float32)), {}, "channels")
+    yield Case((_ramp(), np.array([0.25], np.float32)), {}, "one")
+    yield Case((_ramp().reshape(70, 3), np.array([0.1, 0.2, 0.3], np.float32)), {}, "rank2")
+    yield Case((EDGES, np.array([0.25], np.float32)), {}, "edges")
 
 
 def along_channels(v: Array, rank: int) -> Array:
@@ -315,12 +322,12 @@ def _float_pairs() -> Iterator[Case]:
     yield Case((x[:, :1], y[:1, :, :, :1]), {}, "both_broadcast")
     yield Case((x, np.float32(1.5)), {}, "scalar")
     yield Case((np.repeat(EDGES, len(EDGES)), np.tile(EDGES, len(EDGES))), {}, "edges")
-    yield Case((np.float64([1.5, -2.0]), np.float64([3.0, 0.5])), {}, "f64")
+    yield Case((np.array([1.5, -2.0], np.float64), np.array([3.0, 0.5], np.float64)), {}, "f64")
 
 
 def _pairs() -> Iterator[Case]:
     yield from _float_pairs()
-    yield Case((np.int64([[1], [-2]]), np.int64([3, -4, 5])), {}, "i64")
+    yield Case((np.array([[1], [-2]], np.int64), np.array([3, -4, 5], np.int64)), {}, "i64")
 
 
 @op(infer=_binary, tags="elementwise", cases=_pairs)

@@ -15,7 +15,7 @@ from irkit.ops.check import broadcast, show, want_float, want_rank, want_shape
 def wave(*shape: int, step: float = 0.37, scale: float = 1.0) -> Array:
     """Deterministic float32 sample data without repeats: ``scale * sin(step * i)``."""
     n = int(np.prod(shape))
-    return (scale * np.sin(step * np.arange(n) + 0.3)).astype(np.float32).reshape(shape)
+    return np.asarray(scale * np.sin(step * np.arange(n) + 0.3), np.float32).reshape(shape)
 
 
 def _linear_infer(x: TensorType, w: TensorType, bias: TensorType | None) -> TensorType:

@@ -44,7 +44,7 @@ def _batch_norm_cases() -> Iterator[Case]:
     yield Case((wave(2, 4, 3, 5), wave(4), wave(4, step=0.9), mean, var), {}, "affine")
     yield Case((wave(2, 4, 3, 5), None, None, mean, var), {"eps": 1e-3}, "plain")
     yield Case((wave(3, 4), wave(4), None, mean, var), {}, "rank2")
-    yield Case((wave(2, 4, 6), None, wave(4), mean, np.float32([0, 1e-9, 1, 4])), {}, "tiny_var")
+    yield Case((wave(2, 4, 6), None, wave(4), mean, np.array([0, 1e-9, 1, 4], np.float32)), {}, "tiny_var")
 
 
 @op(infer=_batch_norm_infer, cases=_batch_norm_cases)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from irkit.ops.linear import wave
 Ints = tuple[int, ...]
 
 
-def lowest(dtype: np.dtype[np.generic]) -> float:
+def lowest(dtype: np.dtype[Any]) -> float:
     """The value that never wins a maximum: -inf, or the smallest integer."""
     return -math.inf if dtype.kind == "f" else int(np.iinfo(dtype).min)
 

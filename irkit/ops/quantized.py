@@ -33,7 +33,7 @@ I32 = npt.NDArray[np.int32]
 
 def multiplier(*factors: float | Array, over: float | Array = 1.0) -> F32:
     """Product of ``factors`` divided by ``over``: in float64, left to right, rounded once to float32."""
-    m = np.float64(1.0)
+    m: Array = np.asarray(1.0)
     for f in factors:
         m = m * np.asarray(f, np.float64)
     return np.asarray(m / np.asarray(over, np.float64)).astype(np.float32)
@@ -96,7 +96,7 @@ def _quantize_cases() -> Iterator[Case]:
     yield Case((x,), {"quant": Quant.per_tensor(0.01, 127)}, "saturates")
     halves = (np.arange(-9, 10, dtype=np.float32) + np.float32(0.5)) * np.float32(0.25)
     yield Case((halves,), {"quant": Quant.per_tensor(0.25, 1)}, "ties")
-    odd = np.float32([np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-40, -0.0])
+    odd = np.array([np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-40, -0.0], np.float32)
     yield Case((odd,), {"quant": Quant.per_tensor(0.5, -128)}, "edges")
     yield Case((odd,), {"quant": Quant.per_tensor(1e-40, 5)}, "denormal_scale")
 
@@ -119,7 +119,9 @@ def _dequantize_cases() -> Iterator[Case]:
     yield Case((qwave(2, 3, 5, scale=0.1, zero=-7),), {}, "tensor")
     yield Case((weights(4, 3, 2, 2),), {}, "per_axis")
     yield Case((QArray(np.arange(6, dtype=np.int8).reshape(2, 3), Quant((0.5, 2, 3), (1, -128, 127), 1)),), {}, "axis1")
-    yield Case((QArray(np.int32([2**24 + 1, -(2**30), 7]), Quant((0.5, 0.25, 1e-3), (0, 0, 0), 0)),), {}, "i32")
+    yield Case(
+        (QArray(np.array([2**24 + 1, -(2**30), 7], np.int32), Quant((0.5, 0.25, 1e-3), (0, 0, 0), 0)),), {}, "i32"
+    )
 
 
 @op(infer=_dequantize_infer, tags="int8", cases=_dequantize_cases)
@@ -298,7 +300,7 @@ def qlinear(
 ) -> Array:
     """linear on int8: w [O, K]; operands, rounding, residual and ``quant`` None as in qconv2d."""
     dtype = _exact_dtype(w.data)
-    acc = centered(x).astype(dtype) @ w.data.astype(dtype).T
+    acc: Array = np.matmul(centered(x).astype(dtype), w.data.astype(dtype).T)
     b = unwrap(bias)
     if b is not None:
         acc = acc.astype(np.int64) + b.astype(np.int64)

@@ -10,7 +10,7 @@ import numpy as np
 
 from irkit.errors import IRError
 from irkit.ir.opdef import Case, op
-from irkit.ir.types import Array, DType, TensorType
+from irkit.ir.types import Array, DType, Quant, TensorType
 from irkit.ops.check import axis_of, keep_quant, show, want_choice, want_ints, want_rank
 from irkit.ops.linear import wave
 
@@ -106,7 +106,7 @@ def _slice_infer(x: TensorType, *, starts: Ints, ends: Ints, steps: Ints) -> Ten
     if x.quant is not None and x.quant.axis is not None:
         ax = x.quant.axis
         pick = slice(starts[ax], ends[ax], steps[ax])
-        q = replace(x.quant, scale=x.quant.scale[pick], zero=x.quant.zero[pick])
+        q: Quant | None = replace(x.quant, scale=x.quant.scale[pick], zero=x.quant.zero[pick])
     else:
         q = x.quant
     shape = tuple(len(range(s, e, st)) for s, e, st in zip(starts, ends, steps, strict=True))
@@ -228,7 +228,7 @@ def nearest_sources(size: int, out: int, coords: str, scale: float | None) -> Ar
     """Source index of every result index along one axis, with PyTorch's float32 arithmetic: int64 [out]."""
     ratio = np.float32(1.0 / scale) if scale is not None else np.float32(size) / np.float32(out)
     at = np.arange(out, dtype=np.float32) + np.float32(0.5 if coords == "half_pixel" else 0.0)
-    return np.minimum(np.floor(at * ratio).astype(np.int64), size - 1)
+    return np.asarray(np.minimum(np.floor(at * ratio).astype(np.int64), size - 1))
 
 
 def bilinear_sources(size: int, out: int, coords: str, scale: float | None) -> tuple[Array, Array, Array]:
@@ -279,7 +279,7 @@ def resize2d(
     if mode == "nearest":
         rows = nearest_sources(x.shape[2], size[0], coords, sh)
         cols = nearest_sources(x.shape[3], size[1], coords, sw)
-        return np.ascontiguousarray(x[:, :, rows[:, None], cols])
+        return np.asarray(np.ascontiguousarray(x[:, :, rows[:, None], cols]))
     r0, r1, rt = bilinear_sources(x.shape[2], size[0], coords, sh)
     c0, c1, ct = bilinear_sources(x.shape[3], size[1], coords, sw)
     rt, ct = rt.astype(x.dtype)[:, None], ct.astype(x.dtype)

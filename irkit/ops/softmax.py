@@ -22,7 +22,7 @@ def _cases() -> Iterator[Case]:
     yield Case((wave(2, 3, 5, scale=4),), {"axis": -1}, "last")
     yield Case((wave(2, 3, 5, scale=4),), {"axis": 1}, "middle")
     yield Case((wave(4, 7, scale=300),), {"axis": 1}, "large")
-    odd = np.float32([[0, -np.inf, 1], [1, np.nan, 0], [-np.inf, -np.inf, -np.inf], [np.inf, 0, 1]])
+    odd = np.array([[0, -np.inf, 1], [1, np.nan, 0], [-np.inf, -np.inf, -np.inf], [np.inf, 0, 1]], np.float32)
     yield Case((odd,), {"axis": 1}, "edges")
     yield Case((wave(3, 1),), {"axis": 1}, "one")
 
