@@ -1,0 +1,362 @@
+#include "runtime/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include <new>
+
+#include "base/cpu.h"
+#include "base/fpenv.h"
+#include "runtime/limits.h"
+#include "runtime/registry.h"
+#include "runtime/threadpool.h"
+
+namespace irk {
+namespace {
+
+long long ll(int64_t v) { return static_cast<long long>(v); }
+
+constexpr int64_t round_up(int64_t v, int64_t to) { return (v + to - 1) / to * to; }
+
+bool is_host_family(const char* family) {
+  for (const char* f : kHostFamilies)
+    if (strcmp(f, family) == 0) return true;
+  return false;
+}
+
+// Zeroed (fresh pages), in huge pages where they are to be had: the arena is what inference walks all the time.
+void* alloc_pages(int64_t bytes) {
+  constexpr int64_t kHuge = 2 << 20;
+  const bool big = bytes >= 2 * kHuge;
+  void* p = nullptr;
+  const int64_t size = round_up(bytes > 0 ? bytes : 1, big ? kHuge : 64);
+  if (posix_memalign(&p, static_cast<size_t>(big ? kHuge : 64), static_cast<size_t>(size)) != 0) return nullptr;
+#if defined(MADV_HUGEPAGE)
+  if (big) madvise(p, static_cast<size_t>(size), MADV_HUGEPAGE);
+#endif
+  return p;
+}
+
+int64_t now_ns() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<int64_t>(t.tv_sec) * 1000000000 + t.tv_nsec;
+}
+
+}  // namespace
+
+// ---- memory of prepared steps --------------------------------------------------------------------------------------
+
+struct Model::Block {
+  Block* next;
+};
+
+void* Model::Blocks::alloc(int64_t bytes, int64_t align) {
+  if (bytes < 0 || bytes > kMaxTensorBytes * 4 || align < 1 || align > 4096 || (align & (align - 1))) return nullptr;
+  if (align < 64) align = 64;
+  void* p = nullptr;
+  if (posix_memalign(&p, static_cast<size_t>(align), static_cast<size_t>(align + bytes)) != 0) return nullptr;
+  Block* b = static_cast<Block*>(p);
+  b->next = head_;
+  head_ = b;
+  return static_cast<char*>(p) + align;
+}
+
+Model::Blocks::~Blocks() {
+  while (head_) {
+    Block* next = head_->next;
+    free(head_);
+    head_ = next;
+  }
+}
+
+// ---- contexts ------------------------------------------------------------------------------------------------------
+
+// What one call needs: taken for the call, kept for the next one.
+struct Model::Context {
+  std::atomic<int> busy{1};
+  char* arena = nullptr;
+  char* scratch = nullptr;
+  int threads = 0;           // that scratch has room for
+  int64_t scratch_size = 0;  // of one thread
+  Array<void*> bufs;         // of all steps; inputs and outputs are set per call
+
+  ~Context() {
+    free(arena);
+    free(scratch);
+  }
+};
+
+Status Model::fit(Context* c) {
+  const int threads = this->threads();
+  if (c->scratch && c->threads >= threads && c->scratch_size >= scratch_) return Status();
+  free(c->scratch);
+  c->scratch = static_cast<char*>(alloc_pages(threads * scratch_));
+  if (!c->scratch)
+    return fail(Code::out_of_memory, "out of memory for scratch of %d x %lld bytes", threads, ll(scratch_));
+  c->threads = threads;
+  c->scratch_size = scratch_;
+  for (const Step& s : steps_) c->bufs[s.bufs + s.n_bufs - 1] = c->scratch;
+  return Status();
+}
+
+Status Model::acquire(Context** out) {
+  int slot = 0;
+  for (; slot < kMaxContexts; slot++) {
+    Context* c = contexts_[slot].load(std::memory_order_acquire);
+    if (!c) break;
+    int free = 0;
+    if (c->busy.load(std::memory_order_relaxed) == 0 &&
+        c->busy.compare_exchange_strong(free, 1, std::memory_order_acquire)) {
+      const Status s = fit(c);
+      if (!s.ok()) c->busy.store(0, std::memory_order_release);
+      *out = c;
+      return s;
+    }
+  }
+  Context* c = new (std::nothrow) Context();
+  if (!c) return fail(Code::out_of_memory, "out of memory");
+  c->arena = static_cast<char*>(alloc_pages(plan_.arena));
+  if (!c->arena || !c->bufs.alloc(n_bufs_)) {
+    delete c;
+    return fail(Code::out_of_memory, "out of memory for an arena of %lld bytes", ll(plan_.arena));
+  }
+  for (int64_t i = 0; i < steps_.size(); i++) {
+    const PlanStep& p = plan_.steps[i];
+    for (int k = 0; k < p.n_in + p.n_out; k++) {
+      const int32_t t = plan_.operands[p.operands + k];
+      if (t < 0) continue;
+      const PlanTensor& tensor = plan_.tensors[t];
+      void*& buf = c->bufs[steps_[i].bufs + k];
+      if (tensor.place == Place::arena) buf = c->arena + tensor.pos;
+      // The one place where constness ends: a kernel gets all buffers as void*, and the plan's check has shown that no
+      // step has a constant as its output.
+      if (tensor.place == Place::constant) buf = const_cast<void*>(tensor.t.data);
+    }
+  }
+  const Status s = fit(c);
+  if (!s.ok()) {
+    delete c;
+    return s;
+  }
+  for (; slot < kMaxContexts; slot++) {
+    Context* none = nullptr;
+    if (contexts_[slot].compare_exchange_strong(none, c, std::memory_order_acq_rel)) {
+      *out = c;
+      return Status();
+    }
+  }
+  delete c;
+  return fail(Code::internal, "more than %d calls of one model at once", kMaxContexts);
+}
+
+// ---- loading -------------------------------------------------------------------------------------------------------
+
+Model::~Model() {
+  for (auto& c : contexts_) delete c.load(std::memory_order_acquire);
+}
+
+Status Model::create(Model** out) {
+  *out = new (std::nothrow) Model();
+  if (!*out) return fail(Code::out_of_memory, "out of memory");
+  return Status();
+}
+
+namespace {
+
+// Hands out the model only when loading it succeeded.
+Status finish(const Status& s, Model** out) {
+  if (!s.ok()) {
+    delete *out;
+    *out = nullptr;
+  }
+  return s;
+}
+
+}  // namespace
+
+Status Model::load_file(const char* path, const LoadOptions& options, Model** out) {
+  IRK_TRY(create(out));
+  Status s = (*out)->bytes_.map(path);
+  if (s.ok()) s = (*out)->load_bytes(options);
+  return finish(s, out);
+}
+
+Status Model::load_memory(const void* data, int64_t size, const LoadOptions& options, Model** out) {
+  IRK_TRY(create(out));
+  Status s = (*out)->bytes_.copy(data, size);
+  if (s.ok()) s = (*out)->load_bytes(options);
+  return finish(s, out);
+}
+
+Status Model::load_plan(const char* json, int64_t n, ConstTable* consts, const LoadOptions& options, Model** out) {
+  IRK_TRY(create(out));
+  Status s = consts->seal();
+  if (s.ok()) s = read_plan(json, n, *consts, &(*out)->plan_);
+  if (s.ok()) s = (*out)->prepare(options);
+  return finish(s, out);
+}
+
+Status Model::load_bytes(const LoadOptions& options) {
+  IRK_TRY(read_container(bytes_.data(), bytes_.size(), &header_, &consts_));
+  const ConstTensor* plan = consts_.find(kPlanKey);
+  if (!plan) return fail(Code::bad_file, "artifact has no tensor '%s'", kPlanKey);
+  if (plan->tensor.dtype != DType::u8 || plan->tensor.rank != 1)
+    return fail(Code::bad_file, "'%s' is not a list of U8", kPlanKey);
+  IRK_TRY(read_plan(static_cast<const char*>(plan->tensor.data), plan->tensor.bytes, consts_, &plan_));
+  return prepare(options);
+}
+
+Status Model::prepare(const LoadOptions& options) {
+  IRK_TRY(effective_isa(options.isa, &isa_));
+  IRK_TRY(set_threads(options.threads));
+  if (!steps_.alloc(plan_.steps.size()))
+    return fail(Code::out_of_memory, "out of memory for %lld steps", ll(plan_.steps.size()));
+  const FpEnv fp;  // what a prepare function computes must not depend on the caller's modes either
+  for (int64_t i = 0; i < steps_.size(); i++) IRK_TRY(prepare_step(i));
+  Context* c;
+  IRK_TRY(acquire(&c));  // so that a model whose memory is not to be had fails here, and calls allocate nothing
+  c->busy.store(0, std::memory_order_release);
+  return Status();
+}
+
+Status Model::prepare_step(int64_t i) {
+  const PlanStep& p = plan_.steps[i];
+  Step& s = steps_[i];
+  s.bufs = n_bufs_;
+  s.n_bufs = p.n_in + p.n_out + 1;
+  n_bufs_ += s.n_bufs;
+  s.prepared = PreparedStep();
+  if (is_host_family(p.family)) {
+    s.prepared.kernel = p.family;
+    return Status();
+  }
+  char loc[160];
+  snprintf(loc, sizeof loc, "step %lld (%.32s, '%.80s')", ll(i), p.family, p.name);
+  const PrepareFn prepare = find_family(p.family);
+  if (!prepare) return fail(Code::unsupported, "%s: this build has no kernel family '%.32s'", loc, p.family);
+  StepContext ctx;
+  memset(static_cast<void*>(&ctx), 0, sizeof ctx);
+  ctx.attrs = p.attrs;
+  ctx.n_in = p.n_in;
+  ctx.n_out = p.n_out;
+  const int32_t* ops = &plan_.operands[p.operands];
+  for (int k = 0; k < p.n_in; k++) ctx.in[k] = ops[k] < 0 ? nullptr : &plan_.tensors[ops[k]].t;
+  for (int k = 0; k < p.n_out; k++) ctx.out[k] = &plan_.tensors[ops[p.n_in + k]].t;
+  ctx.isa = isa_;
+  ctx.threads = threads();
+  ctx.alloc = &blocks_;
+  ctx.loc = loc;
+  IRK_TRY(prepare(ctx, &s.prepared));
+  return set_kernel(i, s.prepared);
+}
+
+Status Model::set_threads(int threads) {
+  if (threads < 0 || threads > kMaxThreads)
+    return fail(Code::bad_input, "threads must be from 1 to %d, got %d", kMaxThreads, threads);
+  if (threads == 0) threads = default_threads();
+  if (threads > 1) pool_reserve(threads);
+  threads_.store(threads, std::memory_order_relaxed);
+  return Status();
+}
+
+Status Model::set_kernel(int64_t step, const PreparedStep& kernel) {
+  if (step < 0 || step >= steps_.size()) return fail(Code::bad_input, "step %lld of %lld", ll(step), ll(steps_.size()));
+  if (!kernel.fn || kernel.items < 0 || kernel.grain < 1 || kernel.scratch < 0 || kernel.scratch > kMaxScratchBytes)
+    return fail(Code::internal, "step %lld: kernel without function, or bad items, grain or scratch", ll(step));
+  steps_[step].prepared = kernel;
+  steps_[step].host = nullptr;
+  const int64_t scratch = round_up(kernel.scratch, 128);  // two threads never share a line, nor a pair of lines
+  if (scratch > scratch_) scratch_ = scratch;
+  return Status();
+}
+
+Status Model::set_host(int64_t step, HostFn fn, void* user) {
+  if (step < 0 || step >= steps_.size()) return fail(Code::bad_input, "step %lld of %lld", ll(step), ll(steps_.size()));
+  steps_[step].host = fn;
+  steps_[step].host_user = user;
+  return Status();
+}
+
+// ---- running -------------------------------------------------------------------------------------------------------
+
+Status Model::check_buffers(const void* const* inputs, void* const* outputs) const {
+  const int64_t n_in = plan_.inputs.size(), n_out = plan_.outputs.size();
+  for (int64_t i = 0; i < n_in; i++)
+    if (!inputs[i] || reinterpret_cast<uintptr_t>(inputs[i]) % static_cast<uintptr_t>(dtype_size(input(i).dtype)))
+      return fail(Code::bad_input, "input %lld '%.80s': buffer is null or not aligned to its element", ll(i),
+                  plan_.inputs[i].name);
+  for (int64_t k = 0; k < n_out; k++) {
+    const char* out = static_cast<const char*>(outputs[k]);
+    if (!out || reinterpret_cast<uintptr_t>(out) % static_cast<uintptr_t>(dtype_size(output(k).dtype)))
+      return fail(Code::bad_input, "output %lld '%.80s': buffer is null or not aligned to its element", ll(k),
+                  plan_.outputs[k].name);
+    for (int64_t i = 0; i < n_in; i++) {
+      const char* in = static_cast<const char*>(inputs[i]);
+      if (in < out + output(k).bytes && out < in + input(i).bytes)
+        return fail(Code::bad_input, "output %lld '%.80s' overlaps input %lld", ll(k), plan_.outputs[k].name, ll(i));
+    }
+    for (int64_t j = 0; j < k; j++) {
+      const char* other = static_cast<const char*>(outputs[j]);
+      if (other < out + output(k).bytes && out < other + output(j).bytes)
+        return fail(Code::bad_input, "outputs %lld and %lld overlap", ll(j), ll(k));
+    }
+  }
+  return Status();
+}
+
+Status Model::run(const void* const* inputs, void* const* outputs, const RunOptions& options) {
+  IRK_TRY(check_buffers(inputs, outputs));
+  Context* c;
+  IRK_TRY(acquire(&c));
+  for (int64_t i = 0; i < steps_.size(); i++) {
+    const PlanStep& p = plan_.steps[i];
+    const int32_t* ops = &plan_.operands[p.operands];
+    void** bufs = &c->bufs[steps_[i].bufs];
+    for (int k = 0; k < p.n_in + p.n_out; k++) {
+      if (ops[k] < 0) continue;
+      const PlanTensor& t = plan_.tensors[ops[k]];
+      if (t.place == Place::input) bufs[k] = const_cast<void*>(inputs[t.pos]);
+      if (t.place == Place::output) bufs[k] = outputs[t.pos];
+    }
+  }
+  const FpEnv fp;
+  const Status s = run_steps(c, options);
+  c->busy.store(0, std::memory_order_release);
+  return s;
+}
+
+Status Model::run_steps(Context* c, const RunOptions& options) {
+  const int threads = this->threads() < c->threads ? this->threads() : c->threads;
+  const bool pool = pool_acquire(threads);
+  Status status;
+  for (int64_t i = 0; i < steps_.size(); i++) {
+    const Step& s = steps_[i];
+    const PreparedStep& k = s.prepared;
+    void* const* bufs = &c->bufs[s.bufs];
+    const int64_t start = options.step_ns ? now_ns() : 0;
+    if (s.host) {
+      if (s.host(s.host_user, bufs) != 0) {
+        status = fail(Code::internal, "step %lld (%.32s, '%.80s'): the host's function failed", ll(i),
+                      plan_.steps[i].family, plan_.steps[i].name);
+        break;
+      }
+    } else if (!k.fn) {
+      status = fail(Code::unsupported, "step %lld (%.32s, '%.80s') has no kernel attached", ll(i),
+                    plan_.steps[i].family, plan_.steps[i].name);
+      break;
+    } else if (pool && k.grain < k.items) {
+      pool_run({k.fn, k.params, bufs, s.n_bufs, c->scratch, c->scratch_size, k.items, k.grain}, threads);
+    } else if (k.items > 0) {
+      k.fn(bufs, k.params, 0, k.items);
+    }
+    if (options.step_ns) options.step_ns[i] += now_ns() - start;
+    if (options.trace) options.trace(options.trace_user, i, bufs + plan_.steps[i].n_in);
+  }
+  if (pool) pool_release();
+  return status;
+}
+
+}  // namespace irk

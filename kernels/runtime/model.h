@@ -1,0 +1,103 @@
+// A loaded model: checked plan, prepared steps, and contexts so that any number of threads can call it at once.
+#pragma once
+#include <atomic>
+
+#include "base/array.h"
+#include "runtime/container.h"
+#include "runtime/family.h"
+#include "runtime/plan.h"
+
+namespace irk {
+
+struct LoadOptions {
+  const char* isa = nullptr;  // cap by name; null: IRKIT_ISA, else what the CPU has
+  int threads = 0;            // 0: default_threads()
+};
+
+// A step that the host program runs, on the calling thread. Nonzero stops the call with Code::internal.
+typedef int (*HostFn)(void* user, void* const* bufs);
+
+// Called after each step of a traced call, on the calling thread: the step's number and its outputs.
+typedef void (*TraceFn)(void* user, int64_t step, void* const* outputs);
+
+struct RunOptions {
+  int64_t* step_ns = nullptr;  // per step: nanoseconds are added
+  TraceFn trace = nullptr;
+  void* trace_user = nullptr;
+};
+
+// Families whose steps the host program attaches after loading: NumPy fallbacks and kernels compiled at run time.
+constexpr const char* kHostFamilies[] = {"python", "numba"};
+
+class Model {
+ public:
+  static Status load_file(const char* path, const LoadOptions& options, Model** out);
+  // Copies `data`.
+  static Status load_memory(const void* data, int64_t size, const LoadOptions& options, Model** out);
+  // The constants' names and data must outlive the model.
+  static Status load_plan(const char* json, int64_t n, ConstTable* consts, const LoadOptions& options, Model** out);
+  ~Model();
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+
+  // One buffer per input and output, row-major, aligned to the element size; outputs overlap nothing else.
+  Status run(const void* const* inputs, void* const* outputs, const RunOptions& options = RunOptions());
+
+  const Plan& plan() const { return plan_; }
+  const ConstTable& consts() const { return consts_; }
+  const Tensor& input(int64_t i) const { return plan_.tensors[plan_.inputs[i].tensor].t; }
+  const Tensor& output(int64_t i) const { return plan_.tensors[plan_.outputs[i].tensor].t; }
+  Isa isa() const { return isa_; }
+  int threads() const { return threads_.load(std::memory_order_relaxed); }
+  Status set_threads(int threads);
+  const PreparedStep& step(int64_t i) const { return steps_[i].prepared; }
+
+  // Before the first call, or with no call under way. Any step may be replaced; families in kHostFamilies must be.
+  Status set_kernel(int64_t step, const PreparedStep& kernel);
+  Status set_host(int64_t step, HostFn fn, void* user);
+
+ private:
+  struct Step {
+    PreparedStep prepared;
+    HostFn host;
+    void* host_user;
+    int64_t bufs;  // first of the step's entries in Context::bufs
+    int n_bufs;
+  };
+  struct Context;
+  struct Block;
+  class Blocks final : public StepAllocator {
+   public:
+    void* alloc(int64_t bytes, int64_t align) override;
+    ~Blocks();
+
+   private:
+    Block* head_ = nullptr;
+  };
+
+  Model() = default;
+  static Status create(Model** out);
+  Status load_bytes(const LoadOptions& options);
+  Status prepare(const LoadOptions& options);
+  Status prepare_step(int64_t i);
+  Status check_buffers(const void* const* inputs, void* const* outputs) const;
+  Status acquire(Context** out);
+  Status fit(Context* c);
+  Status run_steps(Context* c, const RunOptions& options);
+
+  static constexpr int kMaxContexts = 256;  // calls under way at once
+
+  FileBytes bytes_;
+  JsonDoc header_;
+  ConstTable consts_;
+  Plan plan_;
+  Blocks blocks_;
+  Array<Step> steps_;
+  int64_t n_bufs_ = 0;
+  int64_t scratch_ = 0;  // of one thread
+  Isa isa_ = Isa::scalar;
+  std::atomic<int> threads_{1};
+  std::atomic<Context*> contexts_[kMaxContexts] = {};
+};
+
+}  // namespace irk

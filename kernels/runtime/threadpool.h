@@ -1,0 +1,33 @@
+// One pool of worker threads per process, shared by all models.
+//
+// A call of a model acquires the pool for its whole length; a call that finds it taken runs on its own thread alone,
+// with the same results. Workers spin while a call is under way and shortly after, then sleep, so that a step of some
+// microseconds is worth splitting. A step is split into one range per thread (the same rows stay in the same core's
+// cache from step to step); who is done takes half of what another has left, so a worker that the system holds up
+// delays nobody.
+#pragma once
+#include "base/types.h"
+
+namespace irk {
+
+struct Work {
+  KernelFn fn;
+  const void* params;
+  void* const* bufs;  // n_bufs pointers; the last is the scratch of thread 0
+  int n_bufs;
+  char* scratch;  // of all threads
+  int64_t scratch_stride;
+  int64_t items, grain;
+};
+
+// Makes sure that the process has `threads - 1` workers; fewer when the system gives no more. Never called by a run.
+void pool_reserve(int threads);
+
+// Takes the pool for a call; false when another call has it or `threads` < 2. Release after success only.
+bool pool_acquire(int threads);
+void pool_release();
+
+// Runs [0, items) on up to `threads` threads including this one. The caller has acquired the pool.
+void pool_run(const Work& work, int threads);
+
+}  // namespace irk
