@@ -1,0 +1,90 @@
+"""irkit: compile PyTorch and Keras models for edge CPUs; fast, small, and explainable.
+
+exe = irkit.compile(model, example_inputs=x, target="arm64-int8", calibration=batches)
+y = exe(x)
+exe.save("model.irk")
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from irkit import errors
+from irkit.errors import IrkitError
+from irkit.target import targets
+
+if TYPE_CHECKING:
+    from irkit.backend.executable import CompiledModel
+    from irkit.ir.graph import Graph
+    from irkit.ir.passes import Pass
+    from irkit.ir.types import Array
+
+__version__ = "0.1.0"
+__all__ = ["IrkitError", "compile", "errors", "from_keras", "from_torch", "load", "optimize", "parse", "targets"]
+
+
+def compile(
+    model: Any,
+    example_inputs: Any = None,
+    target: str = "native-fp32",
+    calibration: Iterable[Any] | None = None,
+    threads: int | None = None,
+    strict: bool = False,
+    keep_float: str | Sequence[str] = (),
+) -> CompiledModel:
+    """Compile a model as it is.
+
+    model: a ``torch.nn.Module`` in eval mode, an exported program, a ``keras.Model``, or a Graph.
+    example_inputs: one array or tensor, or a tuple of them; fixes shapes and dtypes.
+    target: ``<arch>-<precision>``, see :func:`targets`. Steers cost decisions; the result runs on every CPU.
+    calibration: for int8, an iterable of batches, each one input or a tuple of inputs.
+    threads: threads of a call; default ``IRKIT_THREADS`` or all cores. Never changes the result.
+    strict: raise FallbackError when a step has no native kernel.
+    keep_float: layer names or patterns (``"features.0.*"``) that int8 leaves in float.
+
+    Raises UnsupportedModelError (everything unsupported at once), ModelError, InputError, CalibrationError,
+    TargetError, FallbackError.
+    """
+    from irkit.pipeline import compile_model
+
+    return compile_model(model, example_inputs, target, calibration, threads, strict, keep_float)  # type: ignore[no-any-return]
+
+
+def load(path: str | os.PathLike[str], threads: int | None = None) -> CompiledModel:
+    """Load an artifact made by ``exe.save``; safe on files from strangers: the worst outcome is ArtifactError."""
+    from irkit.backend.artifact import load as load_artifact
+
+    return load_artifact(path, threads=threads)
+
+
+def from_torch(module: Any, example_inputs: Any) -> Graph:
+    """A torch module (eval mode) as a float graph; UnsupportedModelError lists all that can't be lowered."""
+    from irkit.frontends.torch import from_torch as convert
+
+    return convert(module, example_inputs)
+
+
+def from_keras(model: Any, example_inputs: Any = None) -> Graph:
+    """A Keras model as a float graph; UnsupportedModelError lists all that can't be lowered."""
+    from irkit.frontends.keras import from_keras as convert
+
+    return convert(model, example_inputs)
+
+
+def parse(text: str, constants: Mapping[str, Array] | None = None) -> Graph:
+    """A graph from its text form; ``constants`` holds the arrays it names with ``@key``."""
+    import irkit.ops
+    from irkit.ir.text import parse_graph
+
+    assert irkit.ops
+    return parse_graph(text, dict(constants or {}))
+
+
+def optimize(graph: Graph, pipeline: str | Sequence[Pass] = "") -> Graph:
+    """Run passes on a graph in place, verified after each one; default: the float clean-up. Returns the graph."""
+    from irkit.pipeline import SIMPLIFY
+    from irkit.pipeline import optimize as run
+
+    return run(graph, pipeline or SIMPLIFY)

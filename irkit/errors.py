@@ -69,9 +69,5 @@ class ArtifactError(IrkitError):
     """A file is not a valid irkit artifact (damaged, truncated, newer version, inconsistent)."""
 
 
-class RuntimeFailure(IrkitError):
+class RuntimeFailure(IrkitError):  # noqa: N818  (a RuntimeError would shadow the builtin)
     """The native runtime reported an error while preparing or running a model."""
-
-
-class UnsupportedExpression(IrkitError):
-    """A fused body contains something that the chosen code generator can't express."""

@@ -102,9 +102,7 @@ class Operation:
         self.operands: list[Value | None] = []
         if types is None:
             types = infer_types(opdef, [v.type if v is not None else None for v in ops], full, body, loc)
-        self.results = tuple(
-            Value(t, self, i, names[i] if i < len(names) else "") for i, t in enumerate(types)
-        )
+        self.results = tuple(Value(t, self, i, names[i] if i < len(names) else "") for i, t in enumerate(types))
         for pos, v in enumerate(ops):
             self.operands.append(v)
             if v is not None:

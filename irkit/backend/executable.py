@@ -1,0 +1,208 @@
+"""A compiled model: the plan bound to the native runtime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from irkit.backend.plan import Plan
+from irkit.backend.select import FALLBACK
+from irkit.errors import FallbackError, InputError, RuntimeFailure
+from irkit.ir.graph import Graph
+from irkit.ir.tree import rebuild
+from irkit.ir.types import Array, TensorType
+
+if TYPE_CHECKING:
+    from irkit.target import Target
+
+
+def default_threads() -> int:
+    """``IRKIT_THREADS``, else the number of cores this process may use."""
+    text = os.environ.get("IRKIT_THREADS", "").strip()
+    if not text:
+        return len(os.sched_getaffinity(0))
+    return check_threads(int(text) if text.isdigit() else text, "IRKIT_THREADS")
+
+
+def check_threads(threads: Any, what: str = "threads") -> int:
+    """A thread count as int; InputError when it isn't one."""
+    if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= 256:
+        raise InputError(f"{what}: expected an integer from 1 to 256, got {threads!r}")
+    return threads
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What goes in and comes out: names and logical types, and how outputs nest (see irkit.ir.tree)."""
+
+    inputs: tuple[tuple[str, TensorType], ...]
+    outputs: tuple[tuple[str, TensorType], ...]
+    tree: str = ""
+
+    @staticmethod
+    def of(graph: Graph) -> Signature:
+        """The signature of a graph."""
+        ins = tuple((v.name, v.type.logical()) for v in graph.inputs)
+        outs = tuple((v.name, v.type.logical()) for v in graph.outputs)
+        return Signature(ins, outs, str(graph.terminator.attrs["tree"]))
+
+
+class CompiledModel:
+    """A model ready to run; made by :func:`irkit.compile` and :func:`irkit.load`.
+
+    Calls may come from several threads at once and never change the inputs; every call returns new arrays.
+    """
+
+    def __init__(
+        self, native: Any, plan: Plan, graph: Callable[[], Graph], signature: Signature, target: Target | None = None
+    ) -> None:
+        self._native = native
+        self._make_graph = graph
+        self._graph: Graph | None = None
+        self._plan = plan
+        self.signature = signature
+        self.target = target
+
+    @property
+    def graph(self) -> Graph:
+        """The optimized graph that runs; of a loaded artifact, parsed from its text on first use."""
+        if self._graph is None:
+            self._graph = self._make_graph()
+        return self._graph
+
+    @property
+    def plan(self) -> Plan:
+        """What runs where, in what, at what cost, and why; ``print`` it."""
+        return self._plan
+
+    @property
+    def threads(self) -> int:
+        """Threads a call may use. Never changes a bit of the results."""
+        return int(self._native.threads)
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Run the model.
+
+        Inputs are NumPy arrays (or what converts without a copy: torch and Keras tensors) of exactly the compiled
+        shape and dtype. Returns an array, tuple, list or dict as the model does. InputError names what doesn't fit.
+        """
+        return rebuild(self.signature.tree, self.run_flat(inputs))
+
+    def run_flat(self, inputs: Sequence[Any]) -> list[Array]:
+        """Like a call, but takes the inputs as one sequence and returns the outputs as a flat list."""
+        outputs = self._native.run(self._check(inputs))
+        return [y.reshape(t.shape) for y, (_, t) in zip(outputs, self.signature.outputs, strict=True)]
+
+    def _check(self, inputs: Sequence[Any]) -> list[Array]:
+        if len(inputs) != len(self.signature.inputs):
+            names = ", ".join(n for n, _ in self.signature.inputs)
+            raise InputError(f"expected {len(self.signature.inputs)} input(s) ({names}), got {len(inputs)}")
+        return [as_input(x, name, t) for x, (name, t) in zip(inputs, self.signature.inputs, strict=True)]
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the artifact: one file, atomically (the old file or the new one, never half). Returns the path."""
+        from irkit.backend.artifact import save
+
+        return save(self, path)
+
+    def profile(self, *inputs: Any, repeats: int = 10) -> list[dict[str, Any]]:
+        """Time of each step: layer, op, kernel, best ns over ``repeats`` calls."""
+        timed = self._native.profile(self._check(inputs), repeats)
+        return [
+            {"layer": r.layer, "op": r.op, "kernel": k, "ns": int(ns), "macs": r.macs, "bytes": r.bytes}
+            for r, (k, ns) in zip(self._plan.rows, timed, strict=True)
+        ]
+
+    def __repr__(self) -> str:
+        ins = ", ".join(f"{n}: {t.dtype.value}{list(t.shape)}" for n, t in self.signature.inputs)
+        return (
+            f"<irkit.CompiledModel {self.target or ''} ({ins}) {len(self._plan.rows)} steps, {self.threads} thread(s)>"
+        )
+
+
+def as_input(x: Any, name: str, want: TensorType) -> Array:
+    """``x`` as a C-contiguous array of exactly that type; InputError naming input, expected and got."""
+    if not isinstance(x, np.ndarray):
+        x = _to_numpy(x, name, want)
+    if x.dtype != want.dtype.numpy or not x.dtype.isnative:
+        raise InputError(f"input {name!r}: expected dtype {want.dtype.value}, got {x.dtype}")
+    if x.shape != want.shape:
+        raise InputError(f"input {name!r}: expected shape {want.shape}, got {x.shape}")
+    if x.flags.c_contiguous and x.flags.aligned:
+        return x
+    return np.array(x, order="C", copy=True)
+
+
+def _to_numpy(x: Any, name: str, want: TensorType) -> Array:
+    """A tensor of another library as an array; lists, None and the like are refused, not converted."""
+    expected = f"input {name!r}: expected an array {want.dtype.value}{list(want.shape)}"
+    module = type(x).__module__.split(".")[0]
+    try:
+        if hasattr(x, "detach"):
+            if x.device.type != "cpu":
+                raise InputError(f"{expected}, got a tensor on device {x.device}; move it to the CPU first")
+            return np.asarray(x.detach().numpy())
+        if hasattr(x, "__dlpack__") or (hasattr(x, "__array__") and module in ("keras", "tensorflow", "jax", "jaxlib")):
+            return np.asarray(x)
+    except InputError:
+        raise
+    except Exception as e:
+        raise InputError(f"{expected}, got {type(x).__name__} that does not convert: {e}") from None
+    raise InputError(f"{expected}, got {type(x).__name__}")
+
+
+def instantiate(
+    graph: Graph,
+    plan: Plan,
+    *,
+    threads: int | None = None,
+    isa: str | None = None,
+    strict: bool = False,
+    target: Target | None = None,
+) -> CompiledModel:
+    """Bind a plan to the native runtime. FallbackError when ``strict`` and a step has no native kernel."""
+    from irkit import _native
+
+    if strict and plan.fallbacks:
+        raise FallbackError(fallback_message(plan))
+    native = _native.load_plan(
+        plan.to_json(), plan.consts, isa, default_threads() if threads is None else check_threads(threads)
+    )
+    attach_fallbacks(native, lambda: graph, plan)
+    name_kernels(native, plan)
+    return CompiledModel(native, plan, lambda: graph, Signature.of(graph), target)
+
+
+def fallback_message(plan: Plan) -> str:
+    """The list of steps that strict mode refuses."""
+    rows = "\n".join(f"  {r.op} in {r.layer or 'the top-level module'}" for r in plan.fallbacks)
+    return f"strict=True, but {len(plan.fallbacks)} step(s) have no native kernel and would run in NumPy:\n{rows}"
+
+
+def attach_fallbacks(native: Any, graph: Callable[[], Graph], plan: Plan) -> None:
+    """Give each fallback step its NumPy reference to call."""
+    steps: Sequence[dict[str, Any]] = plan.document["steps"]
+    if not any(s["family"] == FALLBACK for s in steps):
+        return
+    from irkit.backend.numpy_fallback import reference_callback
+
+    ops = graph().ops
+    for i, s in enumerate(steps):
+        if s["family"] != FALLBACK:
+            continue
+        index = s["attrs"].get("op_index", -1)
+        if not isinstance(index, int) or not 0 <= index < len(ops) or ops[index].name != s["attrs"].get("op"):
+            raise RuntimeFailure(
+                f"step {i} ({s['name']}): fallback refers to operation {index}, which is not {s['attrs'].get('op')!r}"
+            )
+        native.set_callback(i, reference_callback(ops[index]))
+
+
+def name_kernels(native: Any, plan: Plan) -> None:
+    """Fill the kernel column of the plan with what the runtime picked on this CPU."""
+    plan.rows = [replace(r, kernel=k or r.kernel) for r, k in zip(plan.rows, native.kernels, strict=True)]

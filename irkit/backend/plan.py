@@ -1,0 +1,274 @@
+"""The plan: steps, tensors and arena offsets, as the native executor takes them and as a table one can read."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from irkit.backend.kernel import Const, Step, StepInput
+from irkit.backend.select import FALLBACK, select
+from irkit.backend.storage import Lifetime, plan_arena, root_of
+from irkit.ir.graph import Graph, Value, const_array
+from irkit.ir.types import Array, DType, TensorType
+from irkit.ops import const, copy
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One step as the plan prints it. ``bytes`` counts what it reads and writes."""
+
+    layer: str
+    op: str
+    precision: str
+    family: str
+    macs: int
+    bytes: int
+    note: str
+    kernel: str = ""
+
+
+@dataclass
+class Plan:
+    """What runs where. ``document`` is the native executor's input; ``consts`` the arrays it refers to by name."""
+
+    document: dict[str, Any]
+    consts: dict[str, Array]
+    rows: list[Row]
+    notes: list[tuple[str, str]] = field(default_factory=list)  # (layer, why it stayed in float)
+    target: str = ""
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes of intermediate results alive at once."""
+        return int(self.document["arena"])
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of constants in the artifact."""
+        return sum(a.nbytes for a in self.consts.values())
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one call, zeros included."""
+        return sum(r.macs for r in self.rows)
+
+    @property
+    def fallbacks(self) -> list[Row]:
+        """Steps without a native kernel."""
+        return [r for r in self.rows if r.family == FALLBACK]
+
+    def to_json(self) -> str:
+        """The native executor's document: deterministic, no NaN or infinity outside strings."""
+        return json.dumps(self.document, separators=(",", ":"), allow_nan=False)
+
+    def __str__(self) -> str:
+        head = ("#", "layer", "op", "runs in", "kernel", "MMAC", "KB", "note")
+        table = [head]
+        for i, r in enumerate(self.rows):
+            mmac = f"{r.macs / 1e6:.2f}" if r.macs else ""
+            kernel = r.kernel or r.family
+            table.append((str(i), r.layer, r.op, r.precision, kernel, mmac, f"{r.bytes / 1e3:.1f}", r.note))
+        widths = [max(len(row[c]) for row in table) for c in range(len(head))]
+        right = {0, 5, 6}
+        lines = [
+            "  ".join(
+                v.rjust(w) if c in right else v.ljust(w) for c, (v, w) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in table
+        ]
+        lines.insert(1, "  ".join("-" * w for w in widths))
+        by: dict[str, int] = {}
+        for r in self.rows:
+            by[r.precision] = by.get(r.precision, 0) + 1
+        parts = ", ".join(f"{n} in {p}" for p, n in sorted(by.items()))
+        lines.append("")
+        lines.append(
+            f"target {self.target or '-'}: {len(self.rows)} steps ({parts or 'none'}), {self.macs / 1e6:.1f} MMAC, "
+            f"weights {self.weight_bytes / 1e6:.2f} MB, arena {self.arena_bytes / 1e6:.2f} MB"
+        )
+        fb = self.fallbacks
+        lines.append(
+            f"NumPy fallback: {', '.join(sorted({r.op for r in fb}))} ({len(fb)} steps)"
+            if fb
+            else "NumPy fallback: none"
+        )
+        if self.notes:
+            lines.append("kept in float:")
+            lines += [f"  {layer or '(unnamed)'}: {why}" for layer, why in self.notes]
+        return "\n".join(lines)
+
+
+def own_outputs(graph: Graph) -> None:
+    """Give each output memory of its own: one that is an input, a constant or returned twice is copied."""
+    ret = graph.terminator
+    seen: set[Value] = set()
+    for pos, v in enumerate(ret.operands):
+        assert v is not None
+        root = root_of(v)
+        if root.producer is None or const_array(root) is not None or root in seen:
+            op = graph.emit(copy, v, before=ret, loc=v.name, types=[v.type.with_order(None)])
+            ret.set_operand(pos, op.result)
+            root = op.result
+        seen.add(root)
+
+
+def unique_names(graph: Graph) -> None:
+    """Give every value a name of its own: constants are found by name in the artifact."""
+    taken: set[str] = set()
+    results = [r for op in graph for r in op.results]
+    results.sort(key=lambda r: not r.is_op(const))  # stable: constants keep their module names
+    for v in (*graph.inputs, *results):
+        op = v.producer
+        name = base = v.name or (op.loc if op is not None and op.loc else op.name if op is not None else "arg")
+        n = 1
+        while name in taken:
+            n += 1
+            name = f"{base}.{n}"
+        v.name = name
+        taken.add(name)
+
+
+def make_plan(graph: Graph, target: str = "", notes: Sequence[tuple[str, str]] = ()) -> Plan:
+    """Select kernels and place every tensor. The graph must have its storage orders set (``layout``)."""
+    own_outputs(graph)
+    unique_names(graph)
+    steps = select(graph)
+    b = _Builder(graph, steps)
+    document = b.build()
+    rows = [_row(s) for s in steps]
+    return Plan(document, b.consts, rows, list(notes), target)
+
+
+class _Builder:
+    def __init__(self, graph: Graph, steps: Sequence[Step]) -> None:
+        self.graph = graph
+        self.steps = steps
+        self.consts: dict[str, Array] = {}
+        self.tensors: list[dict[str, Any]] = []
+        self.index: dict[Value | Const, int] = {}
+        self.place: dict[Value, list[Any]] = {}
+
+    def build(self) -> dict[str, Any]:
+        arena = self._place_values()
+        for s in self.steps:  # the graph's constants first: they keep their names
+            for x in s.inputs:
+                if isinstance(x, Value):
+                    self._tensor(x)
+        inputs = [{"name": v.name, "tensor": self._tensor(v)} for v in self.graph.inputs]
+        outputs = [{"name": v.name, "tensor": self._tensor(v)} for v in self.graph.outputs]
+        doc_steps = []
+        for s in self.steps:
+            doc_steps.append(
+                {
+                    "family": s.family,
+                    "in": [-1 if v is None else self._tensor(v) for v in s.inputs],
+                    "out": [self._tensor(v) for v in s.outputs],
+                    "attrs": {k: _json_value(v) for k, v in sorted(s.attrs.items())},
+                    "name": s.loc,
+                }
+            )
+        return {
+            "version": VERSION,
+            "inputs": inputs,
+            "outputs": outputs,
+            "tree": self.graph.terminator.attrs["tree"],
+            "tensors": self.tensors,
+            "arena": arena,
+            "steps": doc_steps,
+        }
+
+    def _place_values(self) -> int:
+        for i, v in enumerate(self.graph.inputs):
+            self.place[v] = ["in", i]
+        for i, v in enumerate(self.graph.outputs):
+            root = root_of(v)
+            self.place[root] = ["out", i]
+        lives: dict[Value, Lifetime] = {}
+        for t, s in enumerate(self.steps):
+            for v in s.outputs:
+                if v not in self.place:
+                    lives[v] = Lifetime(v.type.nbytes, t, t)
+            for x in s.inputs:
+                if isinstance(x, Value) and (r := root_of(x)) in lives:
+                    lives[r].last = t
+        arena = plan_arena(list(lives.values()))
+        for v, life in lives.items():
+            self.place[v] = ["arena", life.offset]
+        return arena
+
+    def _tensor(self, v: StepInput) -> int:
+        assert v is not None
+        if v in self.index:
+            return self.index[v]
+        if isinstance(v, Const):
+            array = v.array
+            row: dict[str, Any] = {
+                "dtype": DType.of(array.dtype).value,
+                "shape": list(array.shape),
+                "loc": ["const", self._key(v.name, array)],
+            }
+        else:
+            row = {"dtype": v.type.dtype.value, "shape": list(v.type.storage_shape)}
+            q = v.type.quant
+            if q is not None and q.axis is None:
+                row["scale"], row["zero"] = q.scale[0], q.zero[0]
+            root = root_of(v)
+            value = const_array(root)
+            if value is not None:
+                stored = root.type.to_storage(value) if value.ndim else value
+                row["loc"] = ["const", self._key(root.name, stored)]
+            else:
+                row["loc"] = self.place[root]
+        self.tensors.append(row)
+        self.index[v] = len(self.tensors) - 1
+        return self.index[v]
+
+    def _key(self, name: str, array: Array) -> str:
+        key, n = name or "const", 1
+        while key in self.consts:
+            old = self.consts[key]
+            if old is array or (
+                old.dtype == array.dtype and old.shape == array.shape and old.tobytes() == array.tobytes()
+            ):
+                return key
+            n += 1
+            key = f"{name or 'const'}.{n}"
+        self.consts[key] = array
+        return key
+
+
+def _json_value(v: Any) -> Any:
+    """Attributes as JSON: tuples are lists, infinities strings, floats exact."""
+    if isinstance(v, (list, tuple)):
+        return [_json_value(x) for x in v]
+    if isinstance(v, (bool, np.bool_)):
+        return int(v)
+    if isinstance(v, np.generic):
+        v = v.item()
+    if isinstance(v, float) and math.isinf(v):
+        return "inf" if v > 0 else "-inf"
+    return v
+
+
+def _row(s: Step) -> Row:
+    values = [v for v in (*s.inputs, *s.outputs) if v is not None]
+    nbytes = sum(v.array.nbytes if isinstance(v, Const) else v.type.nbytes for v in values)
+    op = s.outputs[0].producer if s.outputs else None
+    name = op.name if op is not None else s.family
+    if op is not None and op.body is not None:
+        name = "+".join(o.name for o in op.body if o.name != "return")
+    return Row(s.loc, name, _precision(s), s.family, s.macs, nbytes, s.note)
+
+
+def _precision(s: Step) -> str:
+    types: list[TensorType] = [v.type for v in (*s.inputs, *s.outputs) if isinstance(v, Value)]
+    return (
+        "int8" if any(t.quant is not None for t in types) else "fp32" if any(t.dtype.is_float for t in types) else "int"
+    )

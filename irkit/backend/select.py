@@ -1,0 +1,28 @@
+"""Which kernel family takes which operation: the native one that offers a step, else the NumPy fallback."""
+
+from __future__ import annotations
+
+import irkit.backend.native  # noqa: F401  (registers the lowerings)
+from irkit.backend.kernel import Step, lower
+from irkit.backend.storage import is_alias
+from irkit.ir.graph import Graph
+
+FALLBACK = "python"
+
+
+def select(graph: Graph) -> list[Step]:
+    """One step for each operation that moves or computes something, in order.
+
+    A fallback step names its operation by position in ``graph`` so that a loader can find the reference to run.
+    """
+    steps: list[Step] = []
+    for index, op in enumerate(graph):
+        if op.name in ("const", "return") or is_alias(op):
+            continue
+        step = lower(op)
+        if step is None:
+            attrs = {"op_index": index, "op": op.name}
+            note = "no native kernel: runs the NumPy reference"
+            step = Step(FALLBACK, list(op.operands), list(op.results), attrs, note=note, loc=op.loc)
+        steps.append(step)
+    return steps

@@ -1,0 +1,131 @@
+"""Where values live: which operations only rename memory, and offsets of the others in one arena."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from irkit.ir.graph import Operation, Value
+from irkit.ir.types import TensorType
+
+ALIGN = 64  # bytes; one cache line, and the widest vector
+
+
+def _memory_axes(t: TensorType) -> tuple[int, ...]:
+    """Logical axes of size above one, in memory order: axes of size one take no part in the layout."""
+    return tuple(a for a in t.order if t.shape[a] != 1)
+
+
+def is_row_major(t: TensorType) -> bool:
+    """True when the bytes are those of the row-major array."""
+    axes = _memory_axes(t)
+    return axes == tuple(sorted(axes))
+
+
+def is_alias(op: Operation) -> bool:
+    """True when the result has the very bytes of the first operand, so that no kernel needs to run."""
+    if op.name not in ("reshape", "permute", "relayout"):
+        return False
+    x = op.operands[0]
+    assert x is not None
+    src, dst = x.type, op.result.type
+    if op.name == "relayout":
+        return _memory_axes(src) == _memory_axes(dst)
+    if op.name == "permute":
+        perm = op.attrs["perm"]
+        return _memory_axes(src) == tuple(perm[a] for a in _memory_axes(dst))
+    if is_row_major(src) and is_row_major(dst):
+        return True
+    src_axes = [a for a in range(src.rank) if src.shape[a] != 1]
+    dst_axes = [a for a in range(dst.rank) if dst.shape[a] != 1]
+    if [src.shape[a] for a in src_axes] != [dst.shape[a] for a in dst_axes]:
+        return False
+    rename = dict(zip(src_axes, dst_axes, strict=True))  # a reshape that only adds or drops axes of size one
+    return tuple(rename[a] for a in _memory_axes(src)) == _memory_axes(dst)
+
+
+def root_of(value: Value) -> Value:
+    """The value whose memory ``value`` shares."""
+    while value.producer is not None and is_alias(value.producer):
+        x = value.producer.operands[0]
+        assert x is not None
+        value = x
+    return value
+
+
+@dataclass
+class Lifetime:
+    """A block of memory and the steps during which it holds something."""
+
+    size: int
+    first: int
+    last: int
+    offset: int = -1
+
+
+def round_up(n: int, align: int = ALIGN) -> int:
+    """The next multiple of ``align``."""
+    return (n + align - 1) // align * align
+
+
+def plan_arena(blocks: Sequence[Lifetime]) -> int:
+    """Set the offset of every block so that blocks alive together never overlap; the arena's size in bytes.
+
+    Greedy by size (Pisarchyk and Lee, 2020, "Efficient memory management for deep neural net inference"), the
+    better packing, up to a few thousand blocks; beyond, best fit in order of time, which stays near linear.
+    """
+    return _by_size(blocks) if len(blocks) <= 3000 else _by_time(blocks)
+
+
+def _by_size(blocks: Sequence[Lifetime]) -> int:
+    placed: list[Lifetime] = []  # by offset
+    total = 0
+    for b in sorted(blocks, key=lambda b: (-b.size, b.first)):
+        at, size = 0, round_up(max(b.size, 1))
+        for p in placed:
+            if p.last < b.first or b.last < p.first:
+                continue
+            if at + size <= p.offset:
+                break
+            at = max(at, p.offset + round_up(max(p.size, 1)))
+        b.offset = at
+        bisect.insort(placed, b, key=lambda p: p.offset)
+        total = max(total, at + size)
+    return total
+
+
+def _by_time(blocks: Sequence[Lifetime]) -> int:
+    events: list[tuple[int, int, int]] = []  # (step, 0 allocate / 1 release after the step, block)
+    for i, b in enumerate(blocks):
+        events.append((b.first, 0, i))
+        events.append((b.last, 1, i))
+    free: list[tuple[int, int]] = []  # (offset, size), by offset, never adjacent
+    total = 0
+    for _, kind, i in sorted(events):
+        size = round_up(max(blocks[i].size, 1))
+        if kind == 0:
+            fits = [(s, o, k) for k, (o, s) in enumerate(free) if s >= size]
+            if fits:
+                s, at, k = min(fits)
+                if s == size:
+                    free.pop(k)
+                else:
+                    free[k] = (at + size, s - size)
+            else:
+                at = total
+                if free and free[-1][0] + free[-1][1] == total:
+                    at = free.pop()[0]
+                total = at + size
+            blocks[i].offset = at
+        else:
+            at = blocks[i].offset
+            k = bisect.bisect(free, (at, 0))
+            if k < len(free) and at + size == free[k][0]:
+                size += free.pop(k)[1]
+            if k and free[k - 1][0] + free[k - 1][1] == at:
+                at, prev = free.pop(k - 1)
+                size += prev
+                k -= 1
+            free.insert(k, (at, size))
+    return total

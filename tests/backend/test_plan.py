@@ -1,0 +1,91 @@
+"""The plan document: places, aliases, constants and outputs that own their memory."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import irkit
+from irkit.backend.plan import make_plan
+from irkit.errors import FallbackError, InputError
+from irkit.ir.graph import Graph
+from irkit.ir.types import DType, TensorType
+from irkit.ops import add, const, relu, reshape, return_
+
+
+def graph(*shape: int) -> tuple[Graph, object]:
+    g = Graph()
+    return g, g.add_input(TensorType(shape), "x")
+
+
+def test_intermediates_share_the_arena_and_outputs_do_not() -> None:
+    g, x = graph(4, 100)
+    v = x
+    for i in range(6):
+        v = g.emit(relu, v, loc=f"layer{i}").result
+    g.emit(return_, v)
+    plan = make_plan(g)
+    doc = json.loads(plan.to_json())
+    places = [t["loc"] for t in doc["tensors"]]
+    assert doc["arena"] <= 2 * 1600 + 64
+    assert places.count(["in", 0]) == 1 and places.count(["out", 0]) == 1
+    assert [s["name"] for s in doc["steps"]] == [f"layer{i}" for i in range(6)]
+
+
+def test_reshape_costs_no_step_and_shares_memory() -> None:
+    g, x = graph(2, 6)
+    a = g.emit(relu, x).result
+    b = g.emit(reshape, a, shape=(3, 4)).result
+    g.emit(return_, g.emit(relu, b).result)
+    doc = make_plan(g).document
+    assert len(doc["steps"]) == 2
+    first, second = doc["steps"]
+    assert doc["tensors"][first["out"][0]]["loc"] == doc["tensors"][second["in"][0]]["loc"]
+
+
+def test_outputs_that_are_inputs_constants_or_repeated_are_copied() -> None:
+    g, x = graph(3)
+    w = g.emit(const, value=np.float32([1, 2, 3]), names=["w"]).result
+    y = g.emit(relu, x, names=["y"]).result
+    g.emit(return_, x, w, y, y)
+    exe = irkit.compile(g)
+    a = np.float32([-1, 0, 5])
+    outs = exe(a)
+    for got, want in zip(outs, ([-1, 0, 5], [1, 2, 3], [0, 0, 5], [0, 0, 5]), strict=True):
+        assert np.array_equal(got, np.float32(want))
+        assert not np.shares_memory(got, a)
+    assert not np.shares_memory(outs[2], outs[3])
+
+
+def test_equal_constants_are_stored_once_and_names_stay_unique() -> None:
+    g, x = graph(3)
+    v = x
+    for k in range(3):
+        w = g.emit(const, value=np.float32([k // 2, 2, 3]), names=["w"]).result
+        v = g.emit(add, v, w).result
+    g.emit(return_, v)
+    assert sorted(make_plan(g).consts) == ["w", "w.2"]
+
+
+def unknown_op_graph() -> Graph:
+    g = Graph()
+    x = g.add_input(TensorType((4,), DType.I64), "x")
+    g.emit(return_, g.emit(irkit.ir.opdef.lookup("pow"), x, x, loc="odd.layer").result)
+    return g
+
+
+def test_a_fallback_runs_is_listed_and_strict_refuses_it() -> None:
+    exe = irkit.compile(unknown_op_graph())
+    assert [r.op for r in exe.plan.fallbacks] == ["pow"]
+    assert "NumPy fallback: pow (1 steps)" in str(exe.plan)
+    assert np.array_equal(exe(np.int64([0, 1, 2, 3])), [1, 1, 4, 27])
+    with pytest.raises(FallbackError, match=r"pow in odd\.layer"):
+        irkit.compile(unknown_op_graph(), strict=True)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 257, 1.5, "2", True])
+def test_thread_counts_are_checked(threads: object) -> None:
+    with pytest.raises(InputError, match="threads"):
+        irkit.compile(unknown_op_graph(), threads=threads)  # type: ignore[arg-type]
