@@ -41,15 +41,15 @@ def test_many_blocks_stay_fast_and_tight() -> None:
     assert storage.plan_arena(blocks) == 2 * 640
 
 
-def alias(opdef, shape, order, result_order, **attrs) -> bool:  # type: ignore[no-untyped-def]
+def alias(opdef, extent, order, result_order, **attrs) -> bool:  # type: ignore[no-untyped-def]
     g = Graph()
-    x = g.add_input(TensorType(shape).with_order(order), "x")
+    x = g.add_input(TensorType(extent).with_order(order), "x")
     plain = g.emit(opdef, x, **attrs)
     op = g.emit(opdef, x, types=[plain.result.type.with_order(result_order)], **attrs)
-    a = np.arange(int(np.prod(shape)))
+    a = np.arange(int(np.prod(extent)))
     same_bytes = np.array_equal(
-        x.type.to_storage(a.reshape(shape)).ravel(),
-        op.result.type.to_storage(np.asarray(_apply(opdef, a.reshape(shape), attrs))).ravel(),
+        x.type.to_storage(a.reshape(extent)).ravel(),
+        op.result.type.to_storage(np.asarray(_apply(opdef, a.reshape(extent), attrs))).ravel(),
     )
     assert is_alias(op) <= same_bytes  # an alias must have the same bytes
     return is_alias(op)
