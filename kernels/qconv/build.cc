@@ -1,0 +1,167 @@
+// Packs weights for the chosen kernel and plans how the work is cut.
+#include <math.h>
+#include <string.h>
+
+#include "qconv/qconv.h"
+
+namespace irk {
+namespace {
+
+// How the kernels of an ISA want their operands; the tile itself comes from the table row.
+struct Packing {
+  int vec;      // accumulator lanes; a last, narrower tile is a whole number of vectors
+  int size;     // bytes of an element of packed weights and of the scratch copy
+  int depth;    // the scratch copy and the weights are padded to a multiple of this depth
+  int shift;    // added to the activations by the kernel
+  bool paired;  // tiles of two vectors interleave their channels (x86 packs work within 128-bit lanes)
+  const char* isa;
+  int64_t grain;  // multiply-accumulates worth giving to a thread
+};
+
+Packing packing_of(Isa isa) {
+  switch (isa) {
+    case Isa::avx512vnni:
+      return {16, 1, 4, 128, true, "avx512vnni", 1500000};
+    case Isa::avx512:
+      return {16, 2, 2, 0, true, "avx512", 800000};
+    case Isa::avx2:
+      return {8, 2, 2, 0, true, "avx2", 400000};
+    case Isa::neoni8mm:
+      return {2, 1, 16, 0, false, "neoni8mm", 600000};
+    case Isa::neondot:
+      return {4, 1, 16, 0, false, "neondot", 400000};
+    case Isa::neon:
+      return {4, 2, 4, 0, false, "neon", 100000};
+    default:
+      return {1, 1, 1, 0, false, "scalar", 50000};
+  }
+}
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// Position of channel c within a tile of `vectors` vectors.
+int64_t place(const Packing& k, int64_t vectors, int64_t c) {
+  if (!k.paired || vectors != 2) return c;
+  return c / 4 % 2 * k.vec + c / 8 * 4 + c % 4;
+}
+
+struct Sums {
+  int64_t plain, magnitude;
+};
+
+Sums weight_sums(const int8_t* w, int64_t n) {
+  Sums s = {0, 0};
+  for (int64_t i = 0; i < n; i++) {
+    s.plain += w[i];
+    s.magnitude += w[i] < 0 ? -w[i] : w[i];
+  }
+  return s;
+}
+
+}  // namespace
+
+Status qconv_build(StepContext& ctx, const QConvShape& s, const char* name, PreparedStep* out) {
+  const KernelRow* row = pick_kernel("qconv", "s8s8", ctx.isa);
+  if (!row) return fail(Code::unsupported, "%s: no int8 convolution kernel in this build", ctx.loc);
+  const Packing pk = packing_of(row->isa);
+  QConvParams* p = static_cast<QConvParams*>(ctx.alloc->alloc(sizeof(QConvParams)));
+  if (!p) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
+  *p = QConvParams();
+  p->ih = s.ih, p->iw = s.iw, p->ic = s.ic, p->oh = s.oh, p->ow = s.ow, p->oc = s.oc;
+  p->kh = s.kh, p->kw = s.kw, p->sh = s.sh, p->sw = s.sw, p->pt = s.pt, p->pl = s.pl, p->dh = s.dh, p->dw = s.dw;
+  p->groups = s.groups, p->icg = s.ic / s.groups, p->ocg = s.oc / s.groups;
+  p->zx = static_cast<int32_t>(s.zx), p->zy = static_cast<int32_t>(s.zy), p->zr = static_cast<int32_t>(s.zr);
+  p->lo = static_cast<int32_t>(s.lo), p->hi = static_cast<int32_t>(s.hi), p->mr = s.mr;
+  p->residual = s.residual, p->f32 = s.f32;
+  p->pointwise = s.kh == 1 && s.kw == 1 && s.sh == 1 && s.sw == 1 && s.oh == s.ih && s.ow == s.iw;
+  p->merge_kw = s.groups == 1 && (s.dw == 1 || s.kw == 1);
+  p->pixels = s.n * s.oh * s.ow;
+  p->k = s.kh * s.kw * p->icg;
+  p->nr = row->nr;
+
+  // Rows of the copy: no padding in between unless they would all fall on the same cache sets.
+  const int64_t kpad = round_up(p->k, pk.depth);
+  p->steps = kpad / row->kr;
+  p->lda = kpad;
+  if (p->lda * pk.size % 2048 == 0) p->lda += 64 / pk.size;
+
+  p->tiles = ceil_div(p->ocg, row->nr);
+  p->tile_bytes = row->nr * kpad * pk.size;
+  const int64_t last = p->ocg - (p->tiles - 1) * row->nr;
+  const int64_t last_width = round_up(last, pk.vec);
+  p->group_bytes = round_up((p->tiles - 1) * p->tile_bytes + last_width * kpad * pk.size, 64);
+  int64_t bytes;
+  if (!mul_ok(p->group_bytes, s.groups, &bytes) || !mul_ok(p->tiles * p->nr, s.groups, &bytes))
+    return fail(Code::unsupported, "%s: weights too large", ctx.loc);
+  uint8_t* w = static_cast<uint8_t*>(ctx.alloc->alloc(p->group_bytes * s.groups));
+  const int64_t channels = p->tiles * p->nr * s.groups;
+  int32_t* bias = static_cast<int32_t*>(ctx.alloc->alloc(channels * 4));
+  float* m = static_cast<float*>(ctx.alloc->alloc(channels * 4));
+  if (!w || !bias || !m) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
+  memset(w, 0, static_cast<size_t>(p->group_bytes * s.groups));
+  memset(bias, 0, static_cast<size_t>(channels) * 4);
+  memset(m, 0, static_cast<size_t>(channels) * 4);
+
+  const double reach = static_cast<double>(most(s.zx + 128, 127 - s.zx));
+  const double added = s.residual ? static_cast<double>(most(s.zr + 128, 127 - s.zr)) * fabs(s.mr) : 0;
+  for (int64_t c = 0; c < s.oc; c++) {
+    const int64_t g = c / p->ocg, t = c % p->ocg / row->nr, in_tile = c % p->ocg % row->nr;
+    const int64_t width = t == p->tiles - 1 ? last_width : row->nr;
+    const int64_t at = place(pk, width / pk.vec, in_tile);
+    const int8_t* src = s.w + c * p->k;
+    const Sums sums = weight_sums(src, p->k);
+    const int64_t b = s.bias ? s.bias[c] : 0;
+    const double most_acc = static_cast<double>(sums.magnitude) * reach + fabs(static_cast<double>(b));
+    if (most_acc > 2147483647.0)
+      return fail(Code::bad_file, "%s: the sum of output channel %lld may exceed int32", ctx.loc, (long long)c);
+    if (!(fabsf(s.m[c]) < 1e29f))
+      return fail(Code::bad_file, "%s: multiplier of output channel %lld is out of range", ctx.loc, (long long)c);
+    if (most_acc * fabs(s.m[c]) + added > kQConvSafe) p->wide = true;
+    const int64_t slot = (g * p->tiles + t) * p->nr + at;
+    bias[slot] = static_cast<int32_t>(static_cast<uint32_t>(b - (s.zx + pk.shift) * sums.plain));
+    m[slot] = s.m[c];
+    uint8_t* dst = w + g * p->group_bytes + t * p->tile_bytes;
+    for (int64_t k = 0; k < p->k; k++) {
+      const int64_t index = (k / row->kr * width + at) * row->kr + k % row->kr;
+      if (pk.size == 1) {
+        dst[index] = static_cast<uint8_t>(src[k]);
+      } else {
+        const int16_t wide = src[k];
+        memcpy(dst + 2 * index, &wide, 2);
+      }
+    }
+  }
+  p->w = w, p->bias = bias, p->m = m;
+
+  // A block of rows is copied once and used by all column tiles: as much as L1 holds, or a few tiles when rows are
+  // long.
+  const int64_t mr = row->mr;
+  int64_t rows = most(24576 / (p->lda * pk.size + least(p->oc, 256)), 4 * mr);
+  rows = least(round_up(rows, mr), 448);
+  p->block_rows = ceil_div(p->pixels, ceil_div(p->pixels, rows));
+  if (ceil_div(p->pixels, p->block_rows) > 1) p->block_rows = round_up(p->block_rows, mr);
+  p->m_blocks = ceil_div(p->pixels, p->block_rows);
+  // Few blocks of rows: cut the columns too, so that threads get equal shares.
+  const int64_t have = p->m_blocks * s.groups;
+  const int64_t cuts = have >= 16 ? 1 : least(ceil_div(16, have), p->tiles);
+  p->block_tiles = ceil_div(p->tiles, cuts);
+  p->n_blocks = ceil_div(p->tiles, p->block_tiles);
+
+  const double item_macs = static_cast<double>(least(p->block_rows, p->pixels)) *
+                           static_cast<double>(least(p->block_tiles * p->nr, p->ocg)) * static_cast<double>(p->k);
+  out->fn = row->fn;
+  out->params = p;
+  out->items = p->groups * p->m_blocks * p->n_blocks;
+  out->grain = most(1, static_cast<int64_t>(static_cast<double>(pk.grain) / item_macs));
+  out->scratch = round_up(p->block_rows * p->lda * pk.size + 256, 64);
+  char* label = static_cast<char*>(ctx.alloc->alloc(48));
+  if (!label) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
+  snprintf(label, 48, "%s.s8s8.%s", name, pk.isa);
+  out->kernel = label;
+  return Status();
+}
+
+}  // namespace irk
