@@ -79,7 +79,8 @@ def _element(x: Any) -> str:
 
 
 class _Printer:
-    def __init__(self, sidecar: MutableMapping[str, Array] | None) -> None:
+    def __init__(self, sidecar: MutableMapping[str, Array] | None, inline: int = INLINE_LIMIT) -> None:
+        self.inline = inline
         self.sidecar: MutableMapping[str, Array] = {} if sidecar is None else sidecar
         self.quants: dict[Quant, str] = {}
         self.keys: dict[Literal, str] = {}
@@ -103,7 +104,7 @@ class _Printer:
 
     def quant_line(self, q: Quant) -> str:
         alias = self.quants[q]
-        if len(q.scale) > INLINE_LIMIT:
+        if len(q.scale) > self.inline:
             scale = self.key(Literal(q.scale_array()), alias[1:] + ".scale")
             zero = self.key(Literal(np.asarray(q.zero, np.int64)), alias[1:] + ".zero") if any(q.zero) else None
         else:
@@ -142,7 +143,7 @@ class _Printer:
             return self.type(x)
         if isinstance(x, Literal):
             a = x.array
-            if a.size > INLINE_LIMIT:
+            if a.size > self.inline:
                 return self.key(x, hint)
             shape = ",".join(map(str, a.shape))
             return f"{DType.of(a.dtype).value}[{shape}]<{', '.join(_element(e) for e in a.ravel())}>"
@@ -189,9 +190,10 @@ class _Printer:
             self.graph(op.body, indent, line + " ")
 
 
-def print_graph(graph: Graph, sidecar: MutableMapping[str, Array] | None = None) -> str:
-    """The text of a graph. Large constants are put into ``sidecar`` (when given) under the keys that the text names."""
-    p = _Printer(sidecar)
+def print_graph(graph: Graph, sidecar: MutableMapping[str, Array] | None = None, inline: int = INLINE_LIMIT) -> str:
+    """The text of a graph. Constants of more than ``inline`` elements are put into ``sidecar`` (when given) under the
+    keys that the text names."""
+    p = _Printer(sidecar, inline)
     p.graph(graph, "", "")
     head = [p.quant_line(q) for q in p.quants]
     return "\n".join(head + p.lines) + "\n"

@@ -1,0 +1,10 @@
+"""The passes. Importing this package registers all of them."""
+
+from irkit.passes import (
+    cse,
+    dce,
+    fold_bn,
+    fold_constants,
+)
+
+__all__ = ["cse", "dce", "fold_bn", "fold_constants"]
