@@ -1,4 +1,4 @@
-"""Builds the native parts: CMake makes irkit/_native, Cython the modules that have a .pyx. The rest is in pyproject.toml."""
+"""Builds the native parts: CMake makes irkit/_native, Cython each .pyx. All else is in pyproject.toml."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cstring>
 #include <deque>
 #include <memory>
 #include <string>
@@ -27,7 +28,9 @@ void check(const Status& s) {
   if (s.code == Code::bad_file || s.code == Code::bad_version || s.code == Code::io) name = "ArtifactError";
   if (s.code == Code::bad_input) name = "InputError";
   py::object type = py::module_::import("irkit.errors").attr(name);
-  PyErr_SetString(type.ptr(), s.msg);
+  // A message may be cut within a character of a name.
+  PyObject* text = PyUnicode_DecodeUTF8(s.msg, static_cast<Py_ssize_t>(strlen(s.msg)), "replace");
+  if (text) PyErr_SetObject(type.ptr(), py::reinterpret_steal<py::object>(text).ptr());
   throw py::error_already_set();
 }
 

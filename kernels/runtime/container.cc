@@ -69,6 +69,9 @@ Status check_sum(const uint8_t* bytes, int64_t size, int64_t digits_at) {
   h.update(bytes + digits_at + kSumDigits, size - digits_at - kSumDigits);
   char want[kSumDigits + 1];
   snprintf(want, sizeof want, "%016llx", static_cast<unsigned long long>(h.digest()));
+  for (int i = 0; i < kSumDigits; i++)
+    if (!strchr("0123456789abcdef", bytes[digits_at + i]) || !bytes[digits_at + i])
+      return fail(Code::bad_file, "irkit.checksum is not 16 lower-case hex digits");
   if (memcmp(want, bytes + digits_at, kSumDigits) != 0)
     return fail(Code::bad_file, "checksum mismatch: the file says %.16s, its content gives %s; it is damaged",
                 reinterpret_cast<const char*>(bytes) + digits_at, want);
