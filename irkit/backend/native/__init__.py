@@ -1,0 +1,1 @@
+from irkit.backend.native import qconv, qlinear  # noqa: F401

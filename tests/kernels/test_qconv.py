@@ -1,0 +1,195 @@
+"""qconv: every ISA level against the reference of qconv2d, bit for bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from irkit.errors import ArtifactError
+from irkit.ir.types import QArray, Quant
+from irkit.ops import qconv2d
+from tests.kernels.quantized import check, check_guarded, layer, qtensor, qweights
+from tests.kernels.util import ISAS, run_step
+
+Y = Quant.per_tensor(0.4, -6)
+
+
+def run(rng: np.random.Generator, xs: tuple[int, ...], ws: tuple[int, ...], **attrs: Any) -> None:
+    threads = attrs.pop("threads", (1,))
+    attrs.setdefault("quant", Y)
+    zero = attrs.pop("zero", 5)
+    x, w = qtensor(rng, xs, zero=zero), qweights(rng, ws)
+    bias = rng.integers(-5000, 5000, ws[0]).astype(np.int32)
+    check("qconv", qconv2d, x, w, bias, threads=threads, **attrs)
+
+
+def test_there_is_a_row_for_every_level() -> None:
+    from irkit import _native
+
+    levels = {row[2] for row in _native.kernel_rows() if row[0] == "qconv"}
+    assert levels >= {i for i in ISAS if i != "amx"}
+
+
+@pytest.mark.parametrize("oc", range(1, 66))
+def test_output_channels(oc: int) -> None:
+    run(np.random.default_rng(oc), (1, 7, 3, 5), (oc, 7, 1, 1))
+
+
+@pytest.mark.parametrize("pixels", range(1, 31))
+def test_rows(pixels: int) -> None:
+    rng = np.random.default_rng(pixels)
+    run(rng, (1, 19, 1, pixels), (20, 19, 1, 1))
+    run(rng, (1, 4, pixels, 2), (33, 4, 3, 3), pads=(1, 1, 1, 1))
+
+
+@pytest.mark.parametrize("ic", [*range(1, 20), 31, 32, 33, 47, 63, 64, 65, 127, 128, 131])
+def test_depth(ic: int) -> None:
+    rng = np.random.default_rng(ic)
+    run(rng, (1, ic, 4, 4), (9, ic, 1, 1))
+    run(rng, (1, ic, 5, 4), (17, ic, 3, 2), pads=(1, 0, 0, 1))
+
+
+SHAPES = [
+    ((2, 3, 15, 14), (32, 3, 3, 3), {"strides": (2, 2), "pads": (1, 1, 1, 1)}),
+    ((1, 3, 16, 16), (16, 3, 3, 3), {"strides": (2, 2), "pads": (0, 0, 1, 1)}),
+    ((1, 3, 23, 20), (24, 3, 7, 7), {"strides": (2, 2), "pads": (3, 3, 3, 3)}),
+    ((1, 1, 12, 10), (8, 1, 5, 4), {"strides": (2, 1), "pads": (2, 1, 1, 2)}),
+    ((2, 16, 9, 7), (16, 16, 3, 3), {"dilation": (2, 2), "pads": (2, 2, 2, 2)}),
+    ((1, 8, 9, 9), (12, 8, 3, 3), {"dilation": (1, 3), "pads": (3, 0, 1, 4)}),
+    ((1, 8, 9, 9), (12, 8, 3, 1), {"dilation": (3, 1), "strides": (1, 2)}),
+    ((1, 12, 6, 6), (18, 4, 3, 3), {"groups": 3, "pads": (1, 1, 1, 1)}),
+    ((2, 6, 5, 5), (12, 1, 3, 3), {"groups": 6, "pads": (1, 1, 1, 1)}),
+    ((1, 10, 6, 5), (4, 5, 1, 1), {"groups": 2}),
+    ((1, 64, 6, 5), (130, 32, 1, 1), {"groups": 2, "strides": (2, 2)}),
+    ((1, 5, 4, 4), (7, 5, 1, 1), {"strides": (3, 2), "pads": (1, 1, 1, 1)}),
+    ((1, 4, 3, 3), (6, 4, 1, 1), {"pads": (1, 2, 3, 1)}),
+    ((1, 4, 2, 2), (6, 4, 5, 5), {"pads": (4, 4, 4, 4)}),
+    ((3, 20, 1, 9), (8, 20, 1, 4), {"strides": (1, 2), "pads": (0, 2, 0, 1)}),
+]
+
+
+@pytest.mark.parametrize("xs, ws, attrs", SHAPES)
+@pytest.mark.parametrize("zero", [-128, 0, 127])
+def test_geometry(xs: tuple[int, ...], ws: tuple[int, ...], attrs: dict[str, Any], zero: int) -> None:
+    run(np.random.default_rng(1), xs, ws, zero=zero, threads=(1, 2), **attrs)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_layers(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    groups = int(rng.choice([1, 1, 1, 2, 3]))
+    kh, kw = (int(k) for k in rng.integers(1, 5, 2))
+    attrs: dict[str, Any] = {
+        "strides": tuple(rng.integers(1, 4, 2).tolist()),
+        "pads": tuple(rng.integers(0, 4, 4).tolist()),
+        "dilation": tuple(rng.integers(1, 3, 2).tolist()),
+        "groups": groups,
+        "lo": int(rng.integers(-128, 0)),
+        "hi": int(rng.integers(0, 128)),
+    }
+    h, w = (int(k) * 2 + int(e) for k, e in zip((kh, kw), rng.integers(1, 12, 2), strict=True))
+    ic, oc = int(rng.integers(1, 40)), int(rng.integers(1, 50))
+    zero = int(rng.integers(-128, 128))
+    run(rng, (int(rng.integers(1, 3)), ic * groups, h, w), (oc * groups, ic, kh, kw), zero=zero, **attrs)
+
+
+@pytest.mark.parametrize("oc", [5, 8, 16, 24, 33, 64])
+@pytest.mark.parametrize("rows", [1, 2, 3, 15])
+def test_residual(oc: int, rows: int) -> None:
+    rng = np.random.default_rng(oc * 100 + rows)
+    x, w = qtensor(rng, (1, 9, 1, rows), zero=-3), qweights(rng, (oc, 9, 1, 1))
+    r = qtensor(rng, (1, oc, 1, rows), 0.7, zero=int(rng.integers(-128, 128)))
+    bias = rng.integers(-5000, 5000, oc).astype(np.int32)
+    check("qconv", qconv2d, x, w, bias, r, quant=Quant.per_tensor(0.9, 11), lo=-100, hi=90)
+    check("qconv", qconv2d, x, w, None, r, quant=Quant.per_tensor(1e-7, 127))
+
+
+@pytest.mark.parametrize("oc", [1, 7, 8, 15, 16, 17, 31, 32, 40])
+def test_float_output(oc: int) -> None:
+    run(np.random.default_rng(oc), (2, 11, 5, 4), (oc, 11, 3, 3), quant=None, threads=(1, 2))
+
+
+@pytest.mark.parametrize("exponent", [-31, -12, 0, 12, 31])
+@pytest.mark.parametrize("zero", [-128, 127])
+def test_extreme_scales(exponent: int, zero: int) -> None:
+    rng = np.random.default_rng(0)
+    w = qweights(rng, (35, 20, 1, 1), 2.0**exponent)
+    for s_x, s_y in ((2.0**-31, 2.0**31), (2.0**31, 2.0**-31), (1.0, 2.0**-31), (1.0, 2.0**31)):
+        x, r = qtensor(rng, (1, 20, 3, 5), s_x, zero), qtensor(rng, (1, 35, 3, 5), 2.0**31, -zero - 1)
+        for residual in (None, r):
+            check("qconv", qconv2d, x, w, None, residual, quant=Quant.per_tensor(s_y, zero))
+
+
+def test_sums_near_the_limits_of_int32() -> None:
+    for sign in (1, -1):
+        x = QArray(np.full((1, 64, 2, 3), -128, np.int8), Quant.per_tensor(0.01, 127))
+        w = QArray(np.full((19, 64, 1, 1), 127 * sign, np.int8), Quant((0.01,) * 19, (0,) * 19, 0))
+        reach = 64 * 127 * 255
+        bias = np.full(19, -sign * (2**31 - 1 - reach), np.int32)
+        for scale in (1.0, 1e5, 1.7e3):
+            check("qconv", qconv2d, x, w, bias, quant=Quant.per_tensor(scale, 3))
+        check("qconv", qconv2d, x, w, bias, quant=None)
+
+
+def test_ties_go_to_even() -> None:
+    x = QArray(np.arange(-128, 128).astype(np.int8).reshape(1, 1, 1, 256), Quant.per_tensor(0.5))
+    w = QArray(np.ones((1, 1, 1, 1), np.int8), Quant((1.0,), (0,), 0))
+    check("qconv", qconv2d, x, w, quant=Quant.per_tensor(1.0, 1))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(
+    "xs, ws, attrs", [*SHAPES, ((1, 70, 3, 3), (37, 70, 1, 1), {}), ((1, 4, 1, 3), (4, 4, 1, 1), {})]
+)
+def test_stays_inside_its_buffers(isa: str, xs: tuple[int, ...], ws: tuple[int, ...], attrs: dict[str, Any]) -> None:
+    rng = np.random.default_rng(2)
+    x, w, bias = qtensor(rng, xs, zero=9), qweights(rng, ws), rng.integers(-99, 99, ws[0]).astype(np.int32)
+    shape = qconv2d.fn(x, w, bias, quant=Y, **attrs).shape
+    r = qtensor(rng, shape, 0.2, -4)
+    op = layer(qconv2d, x, w, bias, r, quant=Y, **attrs)
+    want = qconv2d.fn(x, w, bias, r, quant=Y, **attrs)
+    check_guarded("qconv", op, {op.operand("x"): x.data, op.operand("residual"): r.data}, want, isa)
+
+
+GOOD: dict[str, Any] = {
+    "strides": [1, 1], "pads": [0, 0, 0, 0], "dilation": [1, 1], "groups": 1,
+    "zx": 0, "zy": 0, "zr": 0, "mr": 0.0, "lo": -128, "hi": 127,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"strides": [0, 1]}, "strides"),
+        ({"pads": [0, 0, 0]}, "pads"),
+        ({"pads": [1, 0, 0, 0]}, "output size"),
+        ({"groups": 0}, "groups"),
+        ({"groups": 2}, "do not fit"),
+        ({"zx": 200}, "zx"),
+        ({"lo": 5, "hi": 4}, "lo is greater"),
+        ({"mr": float("inf")}, "mr is out of range"),
+    ],
+)
+def test_bad_steps_are_refused(change: dict[str, Any], message: str) -> None:
+    x, w, m = np.zeros((1, 4, 4, 3), np.int8), np.zeros((2, 1, 1, 3), np.int8), np.ones(2, np.float32)
+    out = [((1, 4, 4, 2), np.int8)]
+    run_step("qconv", [x, w, None, m, None], out, GOOD, consts=[1, 3])
+    with pytest.raises(ArtifactError, match=message):
+        run_step("qconv", [x, w, None, m, None], out, GOOD | change, consts=[1, 3])
+
+
+def test_bad_operands_are_refused() -> None:
+    x, w, m = np.zeros((1, 4, 4, 3), np.int8), np.full((2, 1, 1, 3), 127, np.int8), np.ones(2, np.float32)
+    out = [((1, 4, 4, 2), np.int8)]
+    big = np.full(2, 2**31 - 1, np.int32)
+    for inputs, consts, message in (
+        ([x, w, big, m, None], [1, 2, 3], "may exceed int32"),
+        ([x, w, None, np.full(2, np.nan, np.float32), None], [1, 3], "multiplier"),
+        ([x, w, None, m, None], [3], "must be a constant"),
+        ([x, w, None, m[:1], None], [1, 3], "channels"),
+        ([x, w, None, m, x], [1, 3], "differ in shape"),
+    ):
+        with pytest.raises(ArtifactError, match=message):
+            run_step("qconv", inputs, out, GOOD, consts=consts)
