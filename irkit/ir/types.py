@@ -175,6 +175,11 @@ class TensorType:
         """The shape in memory order."""
         return tuple(self.shape[a] for a in self.order)
 
+    @property
+    def memory_axes(self) -> tuple[int, ...]:
+        """Axes of extent above one in memory order: types of one shape that agree here have the same bytes."""
+        return tuple(a for a in self.order if self.shape[a] != 1)
+
     def logical(self) -> TensorType:
         """The same type without storage encoding: what the verifier compares."""
         return self if self.encoding == ROW_MAJOR else replace(self, encoding=ROW_MAJOR)

@@ -1,10 +1,5 @@
 """The passes. Importing this package registers all of them."""
 
-from irkit.passes import (
-    cse,
-    dce,
-    fold_bn,
-    fold_constants,
-)
+from irkit.passes import cse, dce, fold_bn, fold_constants, fuse, layout
 
-__all__ = ["cse", "dce", "fold_bn", "fold_constants"]
+__all__ = ["cse", "dce", "fold_bn", "fold_constants", "fuse", "layout"]
