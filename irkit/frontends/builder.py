@@ -59,8 +59,11 @@ class Builder:
         return self.emit(ops.reshape, x, shape=tuple(dims))
 
     def permute(self, x: Value, perm: Sequence[int]) -> Value:
-        """``x`` with its axes in another order. Constants are permuted in place."""
+        """``x`` with its axes in another order. Constants are permuted in place, permutes of permutes are merged."""
         axes = tuple(p % x.type.rank for p in perm)
+        before = permutation(x)
+        if before is not None:
+            x, axes = before[0], tuple(before[1][a] for a in axes)
         if axes == tuple(range(x.type.rank)):
             return x
         array = const_array(x)
@@ -128,9 +131,22 @@ class Builder:
         """True when the report has entries."""
         return bool(self._unsupported)
 
+    @property
+    def rejected_count(self) -> int:
+        """Number of operations on the report."""
+        return sum(n for n, _ in self._unsupported.values())
+
     def phantom(self, type: TensorType) -> Value:
         """Stands for the result of something unsupported, so that the rest of the model is examined too."""
         return self.graph.add_input(type)
+
+
+def permutation(x: Value) -> tuple[Value, tuple[int, ...]] | None:
+    """(source, axes) when ``x`` is made by a permute."""
+    op = x.producer
+    if op is None or op.opdef is not ops.permute or op.operands[0] is None:
+        return None
+    return op.operands[0], op.attrs["perm"]
 
 
 def canonical_dims(dims: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
@@ -154,7 +170,7 @@ def window_pads(size: int, kernel: int, stride: int, pad: int, dilation: int = 1
 def as_array(x: Any) -> Array:
     """A NumPy array of an array-like or a tensor of a framework."""
     if hasattr(x, "detach"):
-        x = x.detach().cpu()
+        return np.asarray(x.detach().cpu().numpy())
     return np.asarray(x)
 
 

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn import functional as f
 
 from irkit.frontends.torch import from_torch
 from tests.frontends.run_graph import assert_as_good, evaluate
@@ -171,7 +171,7 @@ FUNCTIONS = {
     "amax": (lambda x: (x.amax((1, 2)), x.amin(-1, keepdim=True), x.max(), x.min()), IMG),
     "max_values": (lambda x: (x.max(1).values, x.min(2, keepdim=True)[0]), IMG),
     "var_std": (lambda x: (x.var(1), x.std((2, 3), keepdim=True), x.var(-1, unbiased=False)), IMG),
-    "norm": (lambda x: (x.norm(dim=1), F.normalize(x, dim=1), torch.linalg.vector_norm(x, 1)), IMG),
+    "norm": (lambda x: (x.norm(dim=1), f.normalize(x, dim=1), torch.linalg.vector_norm(x, 1)), IMG),
     "logsumexp": (lambda x: torch.logsumexp(x * 30, 1), IMG),
     "matmul": (lambda x, y: x @ y, (2, 3, 4, 5), (2, 3, 5, 6)),
     "matmul_broadcast": (lambda x, y: x @ y, (2, 3, 4, 5), (5, 6)),
@@ -179,9 +179,9 @@ FUNCTIONS = {
     "bmm": (torch.bmm, (2, 4, 5), (2, 5, 3)),
     "addmm": (lambda c, x, y: torch.addmm(c, x, y, beta=0.5, alpha=2), (4, 3), (4, 5), (5, 3)),
     "einsum": (lambda x, y: torch.einsum("bhqd,bhkd->bhqk", x, y), (2, 3, 4, 5), (2, 3, 6, 5)),
-    "attention": (F.scaled_dot_product_attention, (2, 3, 4, 5), (2, 3, 6, 5), (2, 3, 6, 5)),
+    "attention": (f.scaled_dot_product_attention, (2, 3, 4, 5), (2, 3, 6, 5), (2, 3, 6, 5)),
     "attention_causal": (
-        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), (2, 4, 5), (2, 4, 5), (2, 4, 5)
+        lambda q, k, v: f.scaled_dot_product_attention(q, k, v, is_causal=True), (2, 4, 5), (2, 4, 5), (2, 4, 5)
     ),
     "cat": (lambda x, y: torch.cat([x, y, x], 1), IMG, (2, 3, 9, 11)),
     "cat_types": (lambda x, y: torch.cat([x, y]), torch.arange(3), (4,)),
@@ -200,13 +200,13 @@ FUNCTIONS = {
     "repeat_interleave": (lambda x: x.repeat_interleave(2, 1), SEQ),
     "flip_roll": (lambda x: (x.flip(2), x.roll(2, 1), x.roll((1, -3), (1, 2)), x.roll(5)), SEQ),
     "casts": (lambda x: (x.to(torch.int32), x.to(torch.float64).float(), x.long() + 1, x.to(torch.bool)), IMG),
-    "pad_modes": (lambda x: (F.pad(x, (1, 2)), F.pad(x, (1, 2, 0, 1), value=3.0), F.pad(x, (2, 2), "reflect")), SEQ),
+    "pad_modes": (lambda x: (f.pad(x, (1, 2)), f.pad(x, (1, 2, 0, 1), value=3.0), f.pad(x, (2, 2), "reflect")), SEQ),
     "inplace_write": (lambda x: _write(x), IMG),
     "inplace_slice": (lambda x: _write_slice(x), IMG),
     "mask_constant": (lambda x: x + torch.full((13, 13), float("-inf")).triu(1)[2], SEQ),
     "arange": (lambda x: x * torch.arange(13, dtype=torch.float32) + torch.ones(4, 1) - torch.zeros_like(x), SEQ),
     "linspace_grid": (lambda x: x + torch.linspace(-1, 1, 13).cos(), SEQ),
-    "interpolate_like": (lambda x, y: F.interpolate(x, size=y.shape[-2:], mode="bilinear"), IMG, (1, 1, 5, 7)),
+    "interpolate_like": (lambda x, y: f.interpolate(x, size=y.shape[-2:], mode="bilinear"), IMG, (1, 1, 5, 7)),
 }  # fmt: skip
 
 
