@@ -39,6 +39,7 @@ struct One {
   static I iadd(I a, I b) { return a + b; }
   static I isub(I a, I b) { return a - b; }
   static I imul(I a, I b) { return a * b; }
+  static I iclamp(I x, I lo, I hi) { return x < lo ? lo : x > hi ? hi : x; }
   static F to_float(I v) { return static_cast<float>(v); }
   // Nearest integer, ties to even, of |x| < 2^22: the sum has no fraction bits left, so the addition does the rounding.
   static I rint(F x) {
@@ -75,6 +76,7 @@ struct Lanes {
   static I iadd(I a, I b) { return _mm512_add_epi32(a, b); }
   static I isub(I a, I b) { return _mm512_sub_epi32(a, b); }
   static I imul(I a, I b) { return _mm512_mullo_epi32(a, b); }
+  static I iclamp(I x, I lo, I hi) { return _mm512_min_epi32(_mm512_max_epi32(x, lo), hi); }
   static F to_float(I v) { return _mm512_cvtepi32_ps(v); }
   static I rint(F x) { return _mm512_cvt_roundps_epi32(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   static I load8(const int8_t* p) {
@@ -109,6 +111,7 @@ struct Lanes {
   static I iadd(I a, I b) { return _mm256_add_epi32(a, b); }
   static I isub(I a, I b) { return _mm256_sub_epi32(a, b); }
   static I imul(I a, I b) { return _mm256_mullo_epi32(a, b); }
+  static I iclamp(I x, I lo, I hi) { return _mm256_min_epi32(_mm256_max_epi32(x, lo), hi); }
   static F to_float(I v) { return _mm256_cvtepi32_ps(v); }
   static I rint(F x) { return _mm256_cvtps_epi32(x); }
   static I load8(const int8_t* p) {
@@ -158,6 +161,9 @@ struct Lanes {
   static I iadd(I x, I y) { return {vaddq_s32(x.a, y.a), vaddq_s32(x.b, y.b)}; }
   static I isub(I x, I y) { return {vsubq_s32(x.a, y.a), vsubq_s32(x.b, y.b)}; }
   static I imul(I x, I y) { return {vmulq_s32(x.a, y.a), vmulq_s32(x.b, y.b)}; }
+  static I iclamp(I x, I lo, I hi) {
+    return {vminq_s32(vmaxq_s32(x.a, lo.a), hi.a), vminq_s32(vmaxq_s32(x.b, lo.b), hi.b)};
+  }
   static F to_float(I v) { return {vcvtq_f32_s32(v.a), vcvtq_f32_s32(v.b)}; }
   static I rint(F x) { return {vcvtnq_s32_f32(x.a), vcvtnq_s32_f32(x.b)}; }
   static I load8(const int8_t* p) {

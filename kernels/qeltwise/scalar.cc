@@ -1,0 +1,3 @@
+#include "qeltwise/generic.h"
+
+IRK_QELTWISE_ALL(scalar, One)
