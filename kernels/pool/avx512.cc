@@ -1,0 +1,3 @@
+#include "pool/generic.h"
+
+IRK_POOL_ALL(avx512, Lanes, 64)

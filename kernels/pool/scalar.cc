@@ -1,0 +1,3 @@
+#include "pool/generic.h"
+
+IRK_POOL_ALL(scalar, One, 8)

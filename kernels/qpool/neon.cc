@@ -1,0 +1,3 @@
+#include "qpool/generic.h"
+
+IRK_QPOOL(neon, Lanes)

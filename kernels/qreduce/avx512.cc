@@ -1,0 +1,3 @@
+#include "qreduce/generic.h"
+
+IRK_QREDUCE(avx512, Lanes)

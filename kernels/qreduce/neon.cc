@@ -1,0 +1,3 @@
+#include "qreduce/generic.h"
+
+IRK_QREDUCE(neon, Lanes)

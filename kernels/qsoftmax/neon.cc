@@ -1,0 +1,3 @@
+#include "qsoftmax/generic.h"
+
+IRK_QSOFTMAX(neon, Lanes)

@@ -1,0 +1,3 @@
+#include "resize/generic.h"
+
+IRK_RESIZE(bilinear, avx512, run_bilinear<Lanes>)

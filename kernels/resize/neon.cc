@@ -1,0 +1,3 @@
+#include "resize/generic.h"
+
+IRK_RESIZE(bilinear, neon, run_bilinear<Lanes>)
