@@ -26,6 +26,17 @@ def axis_strides(t: TensorType) -> list[int]:
     return strides
 
 
+def memory_axes(t: TensorType) -> tuple[int, ...]:
+    """Logical axes in memory order, without those of extent 1: they take no part in the layout."""
+    return tuple(a for a in t.order if t.shape[a] != 1)
+
+
+def image_axis(x: TensorType, y: TensorType) -> int | None:
+    """Where H stands in memory when both store NCHW tensors alike with W right after H; else None."""
+    at = x.order.index(2) if x.rank == 4 and x.order == y.order else -1
+    return at if 0 <= at < 3 and x.order[at + 1] == 3 else None
+
+
 def broadcast_strides(t: TensorType, result: TensorType) -> list[int]:
     """Element strides of ``t`` along the memory axes of ``result``; 0 where it is repeated to its shape."""
     own = axis_strides(t)

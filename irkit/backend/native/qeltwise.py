@@ -1,0 +1,68 @@
+"""Elementwise int8 arithmetic. All multipliers are computed here, in float64, and rounded to float32 once."""
+
+from __future__ import annotations
+
+import math
+
+from irkit.backend.kernel import Const, Step, StepInput, lowering
+from irkit.backend.native.move import broadcast_strides, memory_axes
+from irkit.ir.graph import Operation, Value
+from irkit.ir.types import DType, Quant
+from irkit.ops import dequantize, qadd, qmul, quantize, requantize
+from irkit.ops.quantized import multiplier
+
+
+def quant_of(v: Value) -> Quant:
+    """The quantization of a value that must have one."""
+    q = v.type.quant
+    assert q is not None, f"{v} is not quantized"
+    return q
+
+
+@lowering(quantize, dequantize, requantize)
+def lower_unary(op: Operation) -> Step | None:
+    """One tensor between real numbers and int8, or between two scales."""
+    v, y = op.operand("x"), op.result
+    if memory_axes(v.type) != memory_axes(y.type) or v.type.size == 0:
+        return None
+    inputs: list[StepInput] = [v]
+    if op.opdef is quantize:
+        q = quant_of(y)
+        return Step("qeltwise", inputs, [y], {"op": "quantize", "m": float(multiplier(1.0, over=q.scale[0])), "z": q.zero[0]})
+    if v.type.dtype is not DType.I8:
+        return None
+    q = quant_of(v)
+    if not all(-128 <= z <= 127 for z in q.zero):
+        return None
+    if op.opdef is requantize:
+        m = float(multiplier(q.scale[0], over=op.attrs["quant"].scale[0]))
+        attrs = {"op": "requantize", "m": m, "zx": q.zero[0], **_output(op)}
+        return Step("qeltwise", inputs, [y], attrs) if math.isfinite(m) else None
+    if q.axis is None:
+        return Step("qeltwise", inputs, [y], {"op": "dequantize", "m": q.scale[0], "z": q.zero[0]})
+    inputs += [Const(q.scale_array(), "scale"), Const(q.zero_array(), "zero")]
+    return Step("qeltwise", inputs, [y], {"op": "dequantize", "axis": y.type.order.index(q.axis)})
+
+
+@lowering(qadd, qmul)
+def lower_binary(op: Operation) -> Step | None:
+    """Sum or product of two int8 tensors, broadcast by strides of 0."""
+    a, b, y = op.operand("a"), op.operand("b"), op.result.type
+    qa, qb, s = quant_of(a), quant_of(b), op.attrs["quant"].scale[0]
+    if y.size == 0 or not all(-128 <= z <= 127 for z in (*qa.zero, *qb.zero)):
+        return None
+    attrs: dict[str, object] = {"za": qa.zero[0], "zb": qb.zero[0], **_output(op)}
+    if op.opdef is qadd:
+        scales = {"ma": float(multiplier(qa.scale[0], over=s)), "mb": float(multiplier(qb.scale[0], over=s))}
+        attrs |= {"op": "add", **scales}
+    else:
+        scales = {"ma": float(multiplier(qa.scale[0], qb.scale[0], over=s))}
+        attrs |= {"op": "mul", **scales}
+    if not all(map(math.isfinite, scales.values())):
+        return None
+    attrs |= {"sa": broadcast_strides(a.type, y), "sb": broadcast_strides(b.type, y)}
+    return Step("qeltwise", [a, b], [op.result], attrs)
+
+
+def _output(op: Operation) -> dict[str, int]:
+    return {"zy": op.attrs["quant"].zero[0], "lo": op.attrs["lo"], "hi": op.attrs["hi"]}
