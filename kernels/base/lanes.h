@@ -79,12 +79,8 @@ struct Lanes {
   static I iclamp(I x, I lo, I hi) { return _mm512_min_epi32(_mm512_max_epi32(x, lo), hi); }
   static F to_float(I v) { return _mm512_cvtepi32_ps(v); }
   static I rint(F x) { return _mm512_cvt_roundps_epi32(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-  static I load8(const int8_t* p) {
-    return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  }
-  static void store8(int8_t* p, I v) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
-  }
+  static I load8(const int8_t* p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+  static void store8(int8_t* p, I v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v)); }
 };
 
 #elif defined(__AVX2__)
@@ -114,9 +110,7 @@ struct Lanes {
   static I iclamp(I x, I lo, I hi) { return _mm256_min_epi32(_mm256_max_epi32(x, lo), hi); }
   static F to_float(I v) { return _mm256_cvtepi32_ps(v); }
   static I rint(F x) { return _mm256_cvtps_epi32(x); }
-  static I load8(const int8_t* p) {
-    return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
-  }
+  static I load8(const int8_t* p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
   static void store8(int8_t* p, I v) {
     const __m128i h = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(h, h));
@@ -127,8 +121,12 @@ struct Lanes {
 
 struct Lanes {
   static constexpr int W = 8;  // two registers, so that int8 comes and goes in 8 bytes
-  struct F { float32x4_t a, b; };
-  struct I { int32x4_t a, b; };
+  struct F {
+    float32x4_t a, b;
+  };
+  struct I {
+    int32x4_t a, b;
+  };
   static F set(float v) { return {vdupq_n_f32(v), vdupq_n_f32(v)}; }
   static F load(const float* p) { return {vld1q_f32(p), vld1q_f32(p + 4)}; }
   static void store(float* p, F v) {
@@ -170,9 +168,7 @@ struct Lanes {
     const int16x8_t h = vmovl_s8(vld1_s8(p));
     return {vmovl_s16(vget_low_s16(h)), vmovl_s16(vget_high_s16(h))};
   }
-  static void store8(int8_t* p, I v) {
-    vst1_s8(p, vmovn_s16(vcombine_s16(vmovn_s32(v.a), vmovn_s32(v.b))));
-  }
+  static void store8(int8_t* p, I v) { vst1_s8(p, vmovn_s16(vcombine_s16(vmovn_s32(v.a), vmovn_s32(v.b)))); }
 };
 
 #endif

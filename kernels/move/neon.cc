@@ -69,9 +69,9 @@ struct Words : PlainTile<uint32_t> {
 
 }  // namespace
 
-#define KERNEL(types, T, Tile)                                                                              \
+#define KERNEL(types, T, Tile)                                                                                 \
   extern "C" void irk_move_##types##_neon(void* const* bufs, const void* params, int64_t begin, int64_t end) { \
-    run_move<T, Tile>(bufs, params, begin, end);                                                            \
+    run_move<T, Tile>(bufs, params, begin, end);                                                               \
   }
 KERNEL(b1, uint8_t, Bytes)
 KERNEL(b4, uint32_t, Words)

@@ -1,7 +1,8 @@
 // Turns copy, concat and pad into regions. attrs:
 //   op "copy":   dims, strides, offset: out[i] = in[offset + sum(i * strides)], dims row-major over the output
 //   op "concat": axis, dims (of the output), strides (per input, one after the other)
-//   op "pad":    dims (of the output), strides, before, after, mode "constant" | "reflect" | "edge", fill (element bits)
+//   op "pad":    dims (of the output), strides, before, after, mode "constant" | "reflect" | "edge", fill (element
+//   bits)
 #include "move/move.h"
 
 #include <string.h>

@@ -99,11 +99,11 @@ void run_max_bytes(void* const* bufs, const void* params, int64_t begin, int64_t
 
 }  // namespace
 
-#define IRK_POOL(types, isa, fn)                                                                               \
+#define IRK_POOL(types, isa, fn)                                                                                \
   extern "C" void irk_pool_##types##_##isa(void* const* bufs, const void* params, int64_t begin, int64_t end) { \
-    fn(bufs, params, begin, end);                                                                              \
+    fn(bufs, params, begin, end);                                                                               \
   }
-#define IRK_POOL_ALL(isa, L, bytes)              \
-  IRK_POOL(max_f32, isa, (run_pool<L, MaxOp>))   \
-  IRK_POOL(avg_f32, isa, (run_pool<L, AvgOp>))   \
+#define IRK_POOL_ALL(isa, L, bytes)            \
+  IRK_POOL(max_f32, isa, (run_pool<L, MaxOp>)) \
+  IRK_POOL(avg_f32, isa, (run_pool<L, AvgOp>)) \
   IRK_POOL(max_i8, isa, run_max_bytes<bytes>)

@@ -77,8 +77,8 @@ Status read_pool_shape(const StepContext& ctx, bool adaptive, bool average, Pool
   p->dil_h = dilation[0];
   p->dil_w = dilation[1];
   for (int k = 0; k < 2; k++) {
-    const Side s = {k ? p->w : p->h, k ? p->ow : p->oh, kernel[k],   strides[k],  pads[k],
-                    pads[k + 2],     dilation[k],       ceil[k],     include != 0};
+    const Side s = {k ? p->w : p->h, k ? p->ow : p->oh, kernel[k], strides[k],  pads[k],
+                    pads[k + 2],     dilation[k],       ceil[k],   include != 0};
     if (!adaptive) {
       int64_t span, room, extent;
       if (!mul_ok(s.dilation, s.kernel - 1, &span) || !add_ok(s.size, s.before + s.after + s.ceil, &extent))

@@ -15,8 +15,8 @@ struct PoolShape {
   const PoolWindow *rows, *cols;
 };
 
-// Reads attrs axis (of H in memory; W follows), kernel, strides, pads (top, left, bottom, right), and for max: dilation,
-// for averages: ceil, include_pad; or only axis with adaptive windows. Checks them against both tensors.
+// Reads attrs axis (of H in memory; W follows), kernel, strides, pads (top, left, bottom, right), and for max:
+// dilation, for averages: ceil, include_pad; or only axis with adaptive windows. Checks them against both tensors.
 Status read_pool_shape(const StepContext& ctx, bool adaptive, bool average, PoolShape* shape);
 
 }  // namespace irk

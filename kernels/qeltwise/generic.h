@@ -209,9 +209,9 @@ void run_dequantize(void* const* bufs, const void* params, int64_t begin, int64_
 
 }  // namespace
 
-#define IRK_QELTWISE(op, isa, fn)                                                                                   \
+#define IRK_QELTWISE(op, isa, fn)                                                                                \
   extern "C" void irk_qeltwise_##op##_##isa(void* const* bufs, const void* params, int64_t begin, int64_t end) { \
-    fn(bufs, params, begin, end);                                                                                   \
+    fn(bufs, params, begin, end);                                                                                \
   }
 #define IRK_QELTWISE_ALL(isa, L)                    \
   IRK_QELTWISE(quantize, isa, run_quantize<L>)      \

@@ -83,7 +83,8 @@ Status prepare_unary(const StepContext& ctx, const char* op, QeltwiseParams* p) 
   } else if (ctx.n_in == 3) {
     IRK_TRY(per_axis(ctx, p));
   } else {
-    IRK_TRY(attr_multiplier(ctx, "m", &p->ma));
+    // Quantizing may have an infinite 1/s: its products are infinite or NaN, which saturate or become z.
+    IRK_TRY(strcmp(op, "quantize") == 0 ? ctx.attr_f32("m", &p->ma) : attr_multiplier(ctx, "m", &p->ma));
     IRK_TRY(attr_q(ctx, "z", &p->za));
   }
   p->step_a = 1;

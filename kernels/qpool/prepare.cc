@@ -19,7 +19,8 @@ Status irk_prepare_qpool(StepContext& ctx, PreparedStep* step) {
   IRK_TRY(ctx.attr_f32("sy", &sy));
   IRK_TRY(ctx.attr_int("zx", -128, 127, &zx));
   IRK_TRY(ctx.attr_int("zy", -128, 127, &zy));
-  if (!isfinite(sx) || !isfinite(sy) || sx <= 0 || sy <= 0 || !isfinite(static_cast<float>(static_cast<double>(sx) / sy)))
+  if (!isfinite(sx) || !isfinite(sy) || sx <= 0 || sy <= 0 ||
+      !isfinite(static_cast<float>(static_cast<double>(sx) / sy)))
     return fail(Code::bad_file, "%s: qpool: scales out of range", ctx.loc);
   p->sx = static_cast<double>(sx);
   p->sy = static_cast<double>(sy);

@@ -60,7 +60,7 @@ void run_bilinear(void* const* bufs, const void* params, int64_t begin, int64_t 
 
 }  // namespace
 
-#define IRK_RESIZE(types, isa, fn)                                                                               \
+#define IRK_RESIZE(types, isa, fn)                                                                                \
   extern "C" void irk_resize_##types##_##isa(void* const* bufs, const void* params, int64_t begin, int64_t end) { \
-    fn(bufs, params, begin, end);                                                                                \
+    fn(bufs, params, begin, end);                                                                                 \
   }

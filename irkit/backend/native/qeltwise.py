@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from irkit.backend.kernel import Const, Step, StepInput, lowering
 from irkit.backend.native.move import broadcast_strides, memory_axes
 from irkit.ir.graph import Operation, Value
@@ -28,7 +30,9 @@ def lower_unary(op: Operation) -> Step | None:
     inputs: list[StepInput] = [v]
     if op.opdef is quantize:
         q = quant_of(y)
-        return Step("qeltwise", inputs, [y], {"op": "quantize", "m": float(multiplier(1.0, over=q.scale[0])), "z": q.zero[0]})
+        with np.errstate(over="ignore"):  # may be infinite: zeros become NaN, and so the zero point
+            m = float(multiplier(1.0, over=q.scale[0]))
+        return Step("qeltwise", inputs, [y], {"op": "quantize", "m": m, "z": q.zero[0]})
     if v.type.dtype is not DType.I8:
         return None
     q = quant_of(v)
