@@ -107,6 +107,7 @@ class NativeModel {
       s = irk::Model::load_file(path.c_str(), options, &m->model_);
     }
     check(s);
+    m->describe_ports();
     return m;
   }
 
@@ -139,6 +140,7 @@ class NativeModel {
       s = irk::Model::load_plan(json.data(), static_cast<int64_t>(json.size()), &table, options, &m->model_);
     }
     check(s);
+    m->describe_ports();
     return m;
   }
 
@@ -150,16 +152,40 @@ class NativeModel {
     return out;
   }
 
-  void run_into(const py::list& inputs, const py::list& outputs) {
-    std::vector<const void*> in = bind(inputs);
-    std::vector<const void*> out = bind(outputs, false);
-    std::vector<void*> out_ptr;
-    for (size_t i = 0; i < out.size(); i++) {
-      if (!py::reinterpret_borrow<py::array>(outputs[i]).writeable())
-        bad_input("output " + std::to_string(i) + " is not writeable");
-      out_ptr.push_back(const_cast<void*>(out[i]));
+  // A call's fast path: outputs when every input fits exactly, else None (the caller then finds out why).
+  py::object try_run(const py::args& inputs) {
+    constexpr size_t kPorts = 16;  // beyond, the slow path is not what costs
+    const void* in[kPorts];
+    const size_t n = static_cast<size_t>(model_->plan().inputs.size());
+    if (inputs.size() != n || n > kPorts) return py::none();
+    constexpr int kFlags = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+    for (size_t i = 0; i < n; i++) {
+      const py::handle h = PyTuple_GET_ITEM(inputs.ptr(), static_cast<Py_ssize_t>(i));
+      if (!py::isinstance<py::array>(h)) return py::none();
+      const py::array a = py::reinterpret_borrow<py::array>(h);
+      const irk::Tensor& t = model_->input(static_cast<int64_t>(i));
+      if ((a.flags() & kFlags) != kFlags || a.ndim() != t.rank || !a.dtype().is(in_dtypes_[i])) return py::none();
+      for (int d = 0; d < t.rank; d++)
+        if (a.shape(d) != t.dims[d]) return py::none();
+      in[i] = a.data();
     }
-    call(in.data(), out_ptr.data(), {});
+    py::list out;
+    std::vector<void*> out_ptr = make_outputs(&out);
+    call(in, out_ptr.data(), {});
+    return std::move(out);
+  }
+
+  // Shapes that outputs get in place of those in memory order; the same number of elements.
+  void set_output_shapes(const std::vector<std::vector<py::ssize_t>>& shapes) {
+    if (static_cast<int64_t>(shapes.size()) != model_->plan().outputs.size()) bad_input("wrong number of output shapes");
+    for (size_t i = 0; i < shapes.size(); i++) {
+      int64_t count = 1;
+      for (py::ssize_t d : shapes[i])
+        if (!irk::mul_ok(count, d, &count)) bad_input("output shape is negative or too large");
+      if (count != model_->output(static_cast<int64_t>(i)).count)
+        bad_input("output " + std::to_string(i) + " has another number of elements than its shape");
+    }
+    out_shapes_ = shapes;
   }
 
   py::list profile(const py::list& inputs, int repeats) {
@@ -314,6 +340,15 @@ class NativeModel {
  private:
   NativeModel() = default;
 
+  // What every call needs of the ports, found once.
+  void describe_ports() {
+    for (int64_t i = 0; i < model_->plan().inputs.size(); i++) in_dtypes_.push_back(numpy_dtype(model_->input(i).dtype));
+    for (int64_t i = 0; i < model_->plan().outputs.size(); i++) {
+      out_dtypes_.push_back(numpy_dtype(model_->output(i).dtype));
+      out_shapes_.push_back(shape_of(model_->output(i)));
+    }
+  }
+
   size_t n_steps() const { return static_cast<size_t>(model_->plan().steps.size()); }
   const char* kernel(int64_t i) const { return model_->step(i).kernel; }
 
@@ -323,18 +358,17 @@ class NativeModel {
     bad_input(what + " has dtype " + py::str(a.dtype()).cast<std::string>() + ", which irkit does not have");
   }
 
-  std::vector<const void*> bind(const py::list& arrays, bool input = true) const {
-    const auto& ports = input ? model_->plan().inputs : model_->plan().outputs;
-    const std::string kind = input ? "input" : "output";
-    const size_t n = static_cast<size_t>(ports.size());
-    if (arrays.size() != n)
-      bad_input("expected " + std::to_string(n) + " " + kind + "(s), got " + std::to_string(arrays.size()));
+  std::vector<const void*> bind(const py::list& inputs) const {
+    const size_t n = static_cast<size_t>(model_->plan().inputs.size());
+    if (inputs.size() != n)
+      bad_input("expected " + std::to_string(n) + " input(s), got " + std::to_string(inputs.size()));
     std::vector<const void*> out(n);
     for (size_t i = 0; i < n; i++) {
-      py::handle h = arrays[i];
-      const int64_t at = static_cast<int64_t>(i);
-      const irk::Tensor& t = input ? model_->input(at) : model_->output(at);
-      const auto what = [&] { return kind + " " + std::to_string(i) + " '" + ports[at].name + "'"; };
+      py::handle h = inputs[i];
+      const irk::Tensor& t = model_->input(static_cast<int64_t>(i));
+      const auto what = [&] {
+        return "input " + std::to_string(i) + " '" + model_->plan().inputs[static_cast<int64_t>(i)].name + "'";
+      };
       if (!py::isinstance<py::array>(h))
         bad_input(what() + " is not a NumPy array but " + py::str(py::type::of(h)).cast<std::string>());
       const py::array a = py::reinterpret_borrow<py::array>(h);
@@ -355,8 +389,8 @@ class NativeModel {
   std::vector<void*> make_outputs(py::list* out) const {
     std::vector<void*> ptrs;
     for (int64_t i = 0; i < model_->plan().outputs.size(); i++) {
-      const irk::Tensor& t = model_->output(i);
-      py::array a(numpy_dtype(t.dtype), shape_of(t));
+      const size_t k = static_cast<size_t>(i);
+      py::array a(out_dtypes_[k], out_shapes_[k]);
       ptrs.push_back(a.mutable_data());
       out->append(std::move(a));
     }
@@ -398,6 +432,8 @@ class NativeModel {
   }
 
   irk::Model* model_ = nullptr;
+  std::vector<py::dtype> in_dtypes_, out_dtypes_;
+  std::vector<std::vector<py::ssize_t>> out_shapes_;
   std::deque<std::string> names_;  // stable addresses
   std::vector<py::array> consts_;
   std::vector<std::unique_ptr<Callback>> callbacks_;
@@ -456,7 +492,8 @@ PYBIND11_MODULE(_native, m) {
         py::arg("threads") = 0, "Load a plan (JSON) with its constants, C-contiguous arrays in memory order.");
   py::class_<NativeModel>(m, "Model")
       .def("run", &NativeModel::run, py::arg("inputs"))
-      .def("run_into", &NativeModel::run_into, py::arg("inputs"), py::arg("outputs"))
+      .def("try_run", &NativeModel::try_run)
+      .def("set_output_shapes", &NativeModel::set_output_shapes, py::arg("shapes"))
       .def("profile", &NativeModel::profile, py::arg("inputs"), py::arg("repeats") = 1)
       .def("trace", &NativeModel::trace, py::arg("inputs"))
       .def("steps", &NativeModel::steps)

@@ -67,6 +67,9 @@ class CompiledModel:
         self._plan = plan
         self.signature = signature
         self.target = target
+        native.set_output_shapes([t.shape for _, t in signature.outputs])
+        self._try_run = native.try_run
+        self._bare = not signature.tree and len(signature.outputs) == 1
 
     @property
     def graph(self) -> Graph:
@@ -91,12 +94,14 @@ class CompiledModel:
         Inputs are NumPy arrays (or what converts without a copy: torch and Keras tensors) of exactly the compiled
         shape and dtype. Returns an array, tuple, list or dict as the model does. InputError names what doesn't fit.
         """
-        return rebuild(self.signature.tree, self.run_flat(inputs))
+        outputs = self._try_run(*inputs)
+        if outputs is None:  # something does not fit exactly: convert it, or say what is wrong
+            outputs = self.run_flat(inputs)
+        return outputs[0] if self._bare else rebuild(self.signature.tree, outputs)
 
     def run_flat(self, inputs: Sequence[Any]) -> list[Array]:
         """Like a call, but takes the inputs as one sequence and returns the outputs as a flat list."""
-        outputs = self._native.run(self._check(inputs))
-        return [y.reshape(t.shape) for y, (_, t) in zip(outputs, self.signature.outputs, strict=True)]
+        return list(self._native.run(self._check(inputs)))
 
     def _check(self, inputs: Sequence[Any]) -> list[Array]:
         if len(inputs) != len(self.signature.inputs):
@@ -115,7 +120,7 @@ class CompiledModel:
         timed = self._native.profile(self._check(inputs), repeats)
         return [
             {"layer": r.layer, "op": r.op, "kernel": k, "ns": int(ns), "macs": r.macs, "bytes": r.bytes}
-            for r, (k, ns) in zip(self._plan.rows, timed, strict=True)
+            for r, (_, _, k, ns) in zip(self._plan.rows, timed, strict=True)
         ]
 
     def __repr__(self) -> str:

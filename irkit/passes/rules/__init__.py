@@ -1,1 +1,0 @@
-"""Pattern collections of the canonicalize pass, by theme."""
