@@ -7,19 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from irkit.ir.graph import Operation, Value
-from irkit.ir.types import TensorType
+from irkit.ir.types import TensorType, reshape_groups
 
 ALIGN = 64  # bytes; one cache line, and the widest vector
 
 
-def _memory_axes(t: TensorType) -> tuple[int, ...]:
-    """Logical axes of size above one, in memory order: axes of size one take no part in the layout."""
-    return tuple(a for a in t.order if t.shape[a] != 1)
-
-
 def is_row_major(t: TensorType) -> bool:
     """True when the bytes are those of the row-major array."""
-    axes = _memory_axes(t)
+    axes = t.memory_axes
     return axes == tuple(sorted(axes))
 
 
@@ -31,18 +26,19 @@ def is_alias(op: Operation) -> bool:
     assert x is not None
     src, dst = x.type, op.result.type
     if op.name == "relayout":
-        return _memory_axes(src) == _memory_axes(dst)
+        return src.memory_axes == dst.memory_axes
     if op.name == "permute":
         perm = op.attrs["perm"]
-        return _memory_axes(src) == tuple(perm[a] for a in _memory_axes(dst))
+        return src.memory_axes == tuple(perm[a] for a in dst.memory_axes)
     if is_row_major(src) and is_row_major(dst):
         return True
-    src_axes = [a for a in range(src.rank) if src.shape[a] != 1]
-    dst_axes = [a for a in range(dst.rank) if dst.shape[a] != 1]
-    if [src.shape[a] for a in src_axes] != [dst.shape[a] for a in dst_axes]:
-        return False
-    rename = dict(zip(src_axes, dst_axes, strict=True))  # a reshape that only adds or drops axes of size one
-    return tuple(rename[a] for a in _memory_axes(src)) == _memory_axes(dst)
+    if src.size == 0:
+        return True
+    groups = reshape_groups(src.shape, dst.shape)  # axes that the reshape splits or merges must be neighbours in memory
+    at = {a: n for n, a in enumerate(src.memory_axes)}
+    groups.sort(key=lambda g: at[g[0][0]])
+    before, after = (tuple(a for g in groups for a in g[side]) for side in (0, 1))
+    return src.memory_axes == before and dst.memory_axes == after
 
 
 def root_of(value: Value) -> Value:

@@ -197,6 +197,32 @@ class TensorType:
         return np.transpose(array.reshape(self.storage_shape), np.argsort(self.order))
 
 
+def reshape_groups(x: tuple[int, ...], y: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
+    """The smallest groups of axes of equal extent that a reshape from ``x`` to ``y`` maps to each other, in order.
+
+    Axes of extent one are left out; neither shape may hold a zero.
+    """
+    mine = [a for a, d in enumerate(x) if d != 1]
+    its = [a for a, d in enumerate(y) if d != 1]
+    groups = []
+    i = j = 0
+    while i < len(mine):
+        left, right = [mine[i]], [its[j]]
+        p, q = x[mine[i]], y[its[j]]
+        while p != q:
+            if p < q:
+                i += 1
+                left.append(mine[i])
+                p *= x[mine[i]]
+            else:
+                j += 1
+                right.append(its[j])
+                q *= y[its[j]]
+        groups.append((left, right))
+        i, j = i + 1, j + 1
+    return groups
+
+
 @dataclass(frozen=True)
 class QArray:
     """A quantized value as reference functions see it: integer data with its quantization."""

@@ -10,7 +10,7 @@ from typing import ClassVar
 from irkit.ir.graph import Graph, Operation, Value
 from irkit.ir.passes import Effect, Pass
 from irkit.ir.rewrite import erase_dead, unique_names
-from irkit.ir.types import Encoding, TensorType
+from irkit.ir.types import Encoding, TensorType, reshape_groups
 from irkit.ir.verify import difference
 from irkit.ops import (
     concat,
@@ -205,27 +205,33 @@ class _Layout:
         self.emit(op, [x], [order])
 
     def reshape(self, op: Operation) -> None:
-        """One that only adds or drops axes of extent one carries the order along; others need row-major."""
-        x, y = op.operand("x"), op.result.type
-        order = carried_order(x.type, y)
-        if order is None:
-            self.emit(op, [self.row_major(x, op)], [tuple(range(y.rank))])
-        else:
-            self.emit(op, [x], [order])
+        """Splits and merges of axes carry the order along where the axes they concern are neighbours in memory."""
+        x = op.operand("x")
+        before, after = reshape_orders(x.type, op.result.type)
+        self.emit(op, [self.stored(x, before, op)], [after])
 
 
-def carried_order(x: TensorType, y: TensorType) -> Order | None:
-    """The order in which ``y``, a reshape of ``x`` by axes of extent one, has the bytes of ``x``; None for others."""
-    mine = [a for a in range(x.rank) if x.shape[a] != 1]
-    its = [a for a in range(y.rank) if y.shape[a] != 1]
-    if [x.shape[a] for a in mine] != [y.shape[a] for a in its]:
-        return None
-    at = dict(zip(mine, its, strict=True))
-    memory = tuple(at[a] for a in x.memory_axes)
-    for candidate in (CHANNELS_LAST, tuple(range(y.rank))):  # either may do; rank 4 mostly meets channels-last
-        if len(candidate) == y.rank and tuple(a for a in candidate if y.shape[a] != 1) == memory:
+def reshape_orders(x: TensorType, y: TensorType) -> tuple[Order, Order]:
+    """Orders of ``x`` and of its reshape ``y`` in which both have the same bytes, the first as close to x's as may be.
+
+    Groups of axes may stand in any order in memory; the axes of one group must be neighbours, outermost first.
+    """
+    if x.size == 0:
+        return tuple(range(x.rank)), tuple(range(y.rank))
+    groups = reshape_groups(x.shape, y.shape)
+    at = {a: n for n, a in enumerate(x.memory_axes)}
+    groups.sort(key=lambda g: max(at[a] for a in g[0]))
+    before = tuple(a for left, _ in groups for a in left)
+    after = tuple(a for _, right in groups for a in right)
+    return x.order if before == x.memory_axes else full_order(x, before), full_order(y, after)
+
+
+def full_order(t: TensorType, memory: Order) -> Order:
+    """An order of all axes whose axes above one stand as in ``memory``; channels-last where that is one."""
+    for candidate in (CHANNELS_LAST, tuple(range(t.rank))):
+        if len(candidate) == t.rank and tuple(a for a in candidate if t.shape[a] != 1) == memory:
             return candidate
-    return tuple(a for a in range(y.rank) if y.shape[a] == 1) + memory
+    return tuple(a for a in range(t.rank) if t.shape[a] == 1) + memory
 
 
 @dataclass(frozen=True)
@@ -234,9 +240,9 @@ class Layout(Pass):
 
     Convolutions, pools and resizes work channels-last, their weights are stored [O, KH, KW, I]. Elementwise
     operations, concat, slice, pad, reductions and softmax take the commonest order of their operands that is not
-    row-major; permutes and reshapes by axes of extent one rename memory and move nothing. Everything else, and what
-    the graph returns, is row-major. Constants are encoded anew; other values go through one relayout per order (which
-    moves nothing when only axes of extent one change places).
+    row-major; permutes, and reshapes of neighbours in memory, rename memory and move nothing. Everything else, and
+    what the graph returns, is row-major. Constants are encoded anew; other values go through one relayout per order
+    (which moves nothing when only axes of extent one change places).
     """
 
     effect: ClassVar[Effect] = Effect.EXACT
