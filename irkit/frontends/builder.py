@@ -113,8 +113,8 @@ class Builder:
             ]
             raise UnsupportedModelError(items)
         self.graph.emit(ops.return_, *outputs, tree=tree)
-        for op in reversed(self.graph.ops):
-            if op.opdef is ops.const and not op.result.uses:
+        for op in reversed(self.graph.ops[:-1]):
+            if not any(r.uses for r in op.results):
                 self.graph.erase(op)
         return self.graph
 

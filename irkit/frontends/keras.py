@@ -47,7 +47,7 @@ def from_keras(model: Any, example_inputs: Any = None) -> Graph:
     if isinstance(model, keras.Sequential) and not model.built and example_inputs is not None:
         model.build(as_array(example_inputs).shape)
     functional = _functional(model)
-    importer = _Importer(name)
+    importer = _Importer(name, root=f"{model.name}/")
     with _unchanged(model), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Keras' own, of NumPy and PyTorch meeting
         if functional is not None:
@@ -149,7 +149,8 @@ def _check_weights(model: Any) -> None:
         array = as_array(w.value)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             bad = int((~np.isfinite(array)).sum())
-            raise ModelError(f"weight {w.path} holds {bad} NaN or infinite value(s) of {array.size}")
+            path = w.path.removeprefix(f"{model.name}/")
+            raise ModelError(f"weight {path} holds {bad} NaN or infinite value(s) of {array.size}")
 
 
 @contextmanager
@@ -171,8 +172,9 @@ def _tensors(structure: Any) -> list[Any]:
 
 # ---- the walk
 class _Importer:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, root: str) -> None:
         self.b = Builder(name)
+        self._root = root  # every path of a weight begins with the model's name
         self.path: list[str] = []
         self._weights: dict[tuple[int, Any], Value] = {}
         self._keep: list[Any] = []  # traced tensors are looked up by id: none may be freed meanwhile
@@ -300,7 +302,7 @@ class _Importer:
         key = (id(variable), form)
         if key not in self._weights:
             array = as_array(getattr(variable, "value", variable))
-            name = getattr(variable, "path", "").replace("/", ".")
+            name = getattr(variable, "path", "").removeprefix(self._root).replace("/", ".")
             need_dtype(array.dtype, f"weight {name}")
             self._weights[key] = self.b.const(array if form is None else form(array), name)
             self._keep.append(variable)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 import re
 import warnings
+from collections import defaultdict, namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -300,10 +301,10 @@ def _unflatten(results: Sequence[Any], spec: Any) -> Any:
         children = [go(c) for c in s.children()]
         if s.type in (tuple, list):
             return s.type(children)
-        if hasattr(s.type, "_fields"):
-            return s.type(*children)
-        keys = s.context[0] if isinstance(s.context, tuple) and s.context else s.context
+        if s.type is namedtuple:
+            return s.context(*children)
         if isinstance(s.type, type) and issubclass(s.type, Mapping):
+            keys = s.context[-1] if issubclass(s.type, defaultdict) else s.context
             return dict(zip(keys, children, strict=True))
         raise ModelError(f"the model returns a {s.type.__name__}; return tensors in tuples, lists and dicts")
 
