@@ -115,10 +115,7 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, const char* name, Prep
     const Sums sums = weight_sums(src, p->k);
     const int64_t b = s.bias ? s.bias[c] : 0;
     const double most_acc = static_cast<double>(sums.magnitude) * reach + fabs(static_cast<double>(b));
-    if (most_acc > 2147483647.0)
-      return fail(Code::bad_file, "%s: the sum of output channel %lld may exceed int32", ctx.loc, (long long)c);
-    if (!(fabsf(s.m[c]) < 1e29f))
-      return fail(Code::bad_file, "%s: multiplier of output channel %lld is out of range", ctx.loc, (long long)c);
+    IRK_TRY(qconv_check_channel(ctx, c, most_acc, s.m[c]));
     if (most_acc * fabs(s.m[c]) + added > kQConvSafe) p->wide = true;
     const int64_t slot = (g * p->tiles + t) * p->nr + at;
     bias[slot] = static_cast<int32_t>(static_cast<uint32_t>(b - (s.zx + pk.shift) * sums.plain));

@@ -1,5 +1,7 @@
 // qconv: in x i8 NHWC, w i8 OHWI, bias i32 [O]?, m f32 [O], residual i8 NHWC?; out i8 or f32 NHWC.
 // attrs strides[2] pads[4] dilation[2] groups zx zy zr mr lo hi.
+#include <math.h>
+
 #include "qconv/qconv.h"
 
 namespace irk {
@@ -44,9 +46,16 @@ Status qconv_read_common(StepContext& ctx, int rank, int w_rank, QConvShape* s) 
   return Status();
 }
 
-Status irk_prepare_qconv(StepContext& ctx, PreparedStep* out) {
-  QConvShape s;
-  IRK_TRY(qconv_read_common(ctx, 4, 4, &s));
+Status qconv_check_channel(const StepContext& ctx, int64_t channel, double most_sum, float m) {
+  if (most_sum > 2147483647.0)
+    return fail(Code::bad_file, "%s: the sum of output channel %lld may exceed int32", ctx.loc, (long long)channel);
+  if (!(fabsf(m) < 1e29f))
+    return fail(Code::bad_file, "%s: multiplier of output channel %lld is out of range", ctx.loc, (long long)channel);
+  return Status();
+}
+
+Status qconv_read_geometry(StepContext& ctx, QConvShape* out) {
+  QConvShape& s = *out;
   int64_t strides[2], pads[4], dilation[2];
   constexpr int64_t kMost = 1 << 20;  // keeps the products below far from overflow
   IRK_TRY(ctx.attr_ints("strides", 2, 1, kMost, strides));
@@ -69,6 +78,13 @@ Status irk_prepare_qconv(StepContext& ctx, PreparedStep* out) {
       return fail(Code::bad_file, "%s: output size %lld on axis %d does not follow from the input", ctx.loc,
                   (long long)o[i], i + 1);
   }
+  return Status();
+}
+
+Status irk_prepare_qconv(StepContext& ctx, PreparedStep* out) {
+  QConvShape s;
+  IRK_TRY(qconv_read_common(ctx, 4, 4, &s));
+  IRK_TRY(qconv_read_geometry(ctx, &s));
   return qconv_build(ctx, s, "qconv", out);
 }
 

@@ -59,5 +59,9 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, const char* name, Prep
 // Checks inputs 0 (x), 1 (w), 2 (bias), 3 (m), 4 (residual) and output 0 apart from their shapes, reads zx, zy, zr, mr,
 // lo and hi.
 Status qconv_read_common(StepContext& ctx, int rank, int w_rank, QConvShape* s);
+// Reads strides, pads, dilation and groups, and checks them and all shapes of a convolution.
+Status qconv_read_geometry(StepContext& ctx, QConvShape* s);
+// Sums of a channel fit int32 and its multiplier is a sane number.
+Status qconv_check_channel(const StepContext& ctx, int64_t channel, double most_sum, float m);
 
 }  // namespace irk

@@ -1,0 +1,176 @@
+// qdwconv: in x i8 NHWC, w i8 [C][KH][KW][1], bias i32 [C]?, m f32 [C], residual i8 NHWC?; out i8 or f32 NHWC.
+// attrs as qconv, groups = C.
+#include "qdwconv/qdwconv.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "qconv/qconv.h"
+
+namespace irk {
+namespace {
+
+// What the kernels of an ISA want; see qdwconv.h. Vectors per block times dwords per vector are the channels of a
+// block.
+struct Packing {
+  int depth;           // rows of a group
+  int size;            // bytes of a weight
+  int vectors, bytes;  // per block
+  int narrowest;       // smallest block
+  const char* isa;
+  int64_t grain;  // outputs worth giving to a thread
+};
+
+Packing packing_of(Isa isa) {
+  switch (isa) {
+    case Isa::avx512vnni:
+      return {4, 1, 4, 64, 16, "avx512vnni", 25000};
+    case Isa::avx2:
+      return {2, 2, 2, 32, 16, "avx2", 10000};
+    case Isa::neondot:
+      return {4, 1, 4, 16, 16, "neondot", 10000};
+    case Isa::neon:
+      return {1, 2, 2, 16, 16, "neon", 5000};
+    default:
+      return {0, 0, 0, 0, 0, "scalar", 1000};
+  }
+}
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// Blocks of the widest vector, then narrower ones when they waste less.
+int64_t cut_channels(const Packing& pk, int64_t channels, QDwBlock* out) {
+  const int64_t widest = pk.vectors * pk.bytes / 4;
+  int64_t n = 0;
+  for (int64_t c = 0; c < channels; n++) {
+    const int64_t left = channels - c;
+    int64_t width = widest;
+    while (width > pk.narrowest && (width / 2 >= left || (left < width && left - width / 2 <= pk.narrowest)))
+      width /= 2;
+    if (out) {
+      out[n] = QDwBlock();
+      out[n].c0 = c, out[n].n = left < width ? left : width, out[n].width = width;
+    }
+    c += width;
+  }
+  return n;
+}
+
+// Channel of the block in dword `e` of vector `q`: within each 128-bit lane the vectors follow each other.
+int64_t channel_of(const Packing& pk, const QDwBlock& b, int64_t q, int64_t e) {
+  return (e / 4 * 4 * pk.vectors) % b.width + 4 * q + e % 4;
+}
+
+void pack_block(const Packing& pk, const QDwParams& p, const QConvShape& s, const QDwBlock& b, uint8_t* w,
+                int32_t* bias, float* m) {
+  const int64_t dwords = pk.bytes / 4;
+  for (int64_t q = 0; q < pk.vectors; q++)
+    for (int64_t e = 0; e < dwords; e++) {
+      const int64_t in_block = channel_of(pk, b, q, e), c = b.c0 + in_block;
+      if (in_block >= b.n) continue;
+      const int8_t* src = s.w + c * p.kh * p.kw;
+      int64_t sum = 0;
+      for (int64_t k = 0; k < p.kh * p.kw; k++) sum += src[k];
+      const int64_t shift = pk.depth == 4 && pk.bytes == 64 ? 128 : 0;  // VNNI multiplies x + 128
+      const int64_t lane = b.lanes + q * dwords + e;
+      bias[lane] = static_cast<int32_t>(static_cast<uint32_t>((s.bias ? s.bias[c] : 0) - (s.zx + shift) * sum));
+      m[lane] = s.m[c];
+      for (int64_t r = 0; r < p.band; r++)
+        for (int64_t g = 0; g < p.groups; g++)
+          for (int64_t t = 0; t < pk.depth; t++) {
+            const int64_t kh = g * pk.depth + t - r * p.sh;
+            if (kh < 0 || kh >= p.kh) continue;
+            for (int64_t kw = 0; kw < p.kw; kw++) {
+              uint8_t* dst = w + b.w + ((r * p.groups + g) * p.kw + kw) * pk.vectors * pk.bytes + q * pk.bytes +
+                             (e * pk.depth + t) * pk.size;
+              const int16_t value = src[kh * p.kw + kw];
+              memcpy(dst, &value, static_cast<size_t>(pk.size));  // little-endian: the low byte first
+            }
+          }
+    }
+}
+
+Status check_sums(const StepContext& ctx, const QConvShape& s, QDwParams* p) {
+  const double reach = static_cast<double>(most(s.zx + 128, 127 - s.zx));
+  const double added = s.residual ? static_cast<double>(most(s.zr + 128, 127 - s.zr)) * fabs(s.mr) : 0;
+  for (int64_t c = 0; c < s.oc; c++) {
+    double sum = s.bias ? fabs(static_cast<double>(s.bias[c])) : 0;
+    for (int64_t k = 0; k < s.kh * s.kw; k++) sum += abs(s.w[c * s.kh * s.kw + k]) * reach;
+    IRK_TRY(qconv_check_channel(ctx, c, sum, s.m[c]));
+    if (sum * fabs(s.m[c]) + added > kQConvSafe) p->wide = true;
+  }
+  return Status();
+}
+
+}  // namespace
+
+Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
+  QConvShape s;
+  IRK_TRY(qconv_read_common(ctx, 4, 4, &s));
+  IRK_TRY(qconv_read_geometry(ctx, &s));
+  if (s.groups != s.ic || s.oc != s.ic)
+    return fail(Code::bad_file, "%s: not depthwise: %lld groups, %lld input and %lld output channels", ctx.loc,
+                (long long)s.groups, (long long)s.ic, (long long)s.oc);
+  const KernelRow* row = pick_kernel("qdwconv", "s8s8", ctx.isa);
+  QDwParams* p = static_cast<QDwParams*>(ctx.alloc->alloc(sizeof(QDwParams)));
+  if (!row || !p) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
+  const Packing pk = packing_of(row->isa);
+  *p = QDwParams();
+  p->ih = s.ih, p->iw = s.iw, p->c = s.ic, p->oh = s.oh, p->ow = s.ow;
+  p->kh = s.kh, p->kw = s.kw, p->sh = s.sh, p->sw = s.sw, p->pt = s.pt, p->pl = s.pl, p->dh = s.dh, p->dw = s.dw;
+  p->zx = static_cast<int32_t>(s.zx), p->zy = static_cast<int32_t>(s.zy), p->zr = static_cast<int32_t>(s.zr);
+  p->lo = static_cast<int32_t>(s.lo), p->hi = static_cast<int32_t>(s.hi), p->mr = s.mr;
+  p->f32 = s.f32, p->residual = s.residual;
+  IRK_TRY(check_sums(ctx, s, p));
+
+  p->band = 1, p->groups = 1, p->row_step = s.dh, p->blocks = 1;
+  if (pk.depth) {
+    p->groups = ceil_div(s.kh, pk.depth);
+    if (s.dh == 1) p->band = (p->groups * pk.depth - s.kh) / s.sh + 1;
+    if (p->band > s.oh) p->band = s.oh;
+    p->taps = p->groups * s.kw;
+    p->blocks = cut_channels(pk, s.ic, nullptr);
+    const int64_t widest = pk.vectors * pk.bytes / 4;
+    // The scratch of a pass should stay in L1 beside weights and outputs.
+    const int64_t column = p->groups * widest * pk.depth * pk.size * s.sw;
+    const int64_t chunk = most(28672 / column, 16);
+    p->chunk = ceil_div(s.ow, ceil_div(s.ow, chunk));
+
+    QDwBlock* blocks = static_cast<QDwBlock*>(ctx.alloc->alloc(p->blocks * static_cast<int64_t>(sizeof(QDwBlock))));
+    if (!blocks) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
+    cut_channels(pk, s.ic, blocks);
+    const int64_t w_bytes = p->band * p->taps * pk.vectors * pk.bytes, lanes = pk.vectors * pk.bytes / 4;
+    int64_t total;
+    if (!mul_ok(w_bytes, p->blocks, &total)) return fail(Code::unsupported, "%s: weights too large", ctx.loc);
+    uint8_t* w = static_cast<uint8_t*>(ctx.alloc->alloc(total));
+    int32_t* bias = static_cast<int32_t*>(ctx.alloc->alloc(lanes * p->blocks * 4));
+    float* m = static_cast<float*>(ctx.alloc->alloc(lanes * p->blocks * 4));
+    if (!w || !bias || !m) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
+    memset(w, 0, static_cast<size_t>(total));
+    memset(bias, 0, static_cast<size_t>(lanes * p->blocks) * 4);
+    memset(m, 0, static_cast<size_t>(lanes * p->blocks) * 4);
+    for (int64_t i = 0; i < p->blocks; i++) {
+      blocks[i].w = i * w_bytes, blocks[i].lanes = i * lanes;
+      pack_block(pk, *p, s, blocks[i], w, bias, m);
+    }
+    p->block = blocks, p->w = w, p->bias = bias, p->m = m;
+    const int64_t span = (s.kw - 1) * s.dw + 1, columns = p->chunk + span / s.sw + 64 / pk.narrowest * 4 + 2;
+    int64_t scratch;
+    if (!mul_ok(columns * (s.sw < span ? s.sw : span), p->groups * widest * pk.depth * pk.size, &scratch))
+      return fail(Code::unsupported, "%s: kernel too large", ctx.loc);
+    out->scratch = scratch + 256;
+  }
+  p->bands = ceil_div(s.oh, p->band);
+  out->fn = row->fn;
+  out->params = p;
+  out->items = s.n * p->bands * p->blocks;
+  out->grain = most(1, pk.grain * p->blocks / (p->band * s.ow * s.ic));
+  char* label = static_cast<char*>(ctx.alloc->alloc(48));
+  if (!label) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
+  snprintf(label, 48, "qdwconv.s8s8.%s", pk.isa);
+  out->kernel = label;
+  return Status();
+}
+
+}  // namespace irk

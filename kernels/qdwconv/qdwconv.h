@@ -1,0 +1,43 @@
+// int8 depthwise convolution, channels last, one output channel per input channel.
+//
+// A multiply-accumulate instruction of int8 sums several products per 32-bit lane, but depthwise sums run over taps,
+// not channels. So a band of output rows is made in two stages. First, rows of input that lie under each other are
+// interleaved, tap-group by tap-group, into scratch (L1): each lane then holds up to `depth` vertical taps of one
+// channel. Second, every output is a sum over (row group, kernel column) of one load and one multiply-accumulate per
+// vector. An interleaved column serves all kernel columns, and all output rows of the band: a row that starts lower
+// just has other weights, with zeros for the rows it doesn't cover (3x3: two output rows from one group of four).
+//
+// Padding is the zero point, written by the first stage; the correction for it is folded into the bias (see qconv.h).
+// Columns with a stride are kept in planes (column mod stride), so that neighbouring outputs read neighbouring columns.
+#pragma once
+#include "runtime/family.h"
+
+namespace irk {
+
+// A run of channels that fill a vector, alone or with those of several columns.
+struct QDwBlock {
+  int64_t c0, n;     // channels
+  int64_t width;     // channels a vector column has room for
+  int64_t w, lanes;  // offset of the weights in bytes; of bias and multipliers in elements
+};
+
+struct QDwParams {
+  int64_t ih, iw, c, oh, ow;
+  int64_t kh, kw, sh, sw, pt, pl, dh, dw;
+  int64_t band;      // output rows per band
+  int64_t bands;     // per image
+  int64_t groups;    // row groups per band
+  int64_t row_step;  // input rows between the rows of a group
+  int64_t taps;      // groups * kw
+  int64_t chunk;     // output columns per pass
+  int64_t blocks;
+  const QDwBlock* block;
+  const uint8_t* w;  // [block][row of band][tap][vector]
+  const int32_t* bias;
+  const float* m;
+  int32_t zx, zy, zr, lo, hi;
+  float mr;
+  bool f32, residual, wide;
+};
+
+}  // namespace irk
