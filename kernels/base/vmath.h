@@ -172,11 +172,11 @@ IRK_INLINE typename V::F erf(typename V::F x) {
   return V::sel(V::lt(a, V::set(0.9f)), small, copysign<V>(big, x));
 }
 
-// -0 stays, NaN stays.
+// -1, 0 or 1; 0 for NaN.
 template <class V>
 IRK_INLINE typename V::F sign(typename V::F x) {
   typename V::F zero = V::set(0.0f);
-  return V::sel(V::lt(zero, x), V::set(1.0f), V::sel(V::lt(x, zero), V::set(-1.0f), x));
+  return V::sel(V::lt(zero, x), V::set(1.0f), V::sel(V::lt(x, zero), V::set(-1.0f), zero));
 }
 
 // max(x, 0) + log(1 + exp(-|x|)).

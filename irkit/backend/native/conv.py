@@ -1,0 +1,34 @@
+"""conv2d on channels-last data: kernels/conv."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from irkit.backend.kernel import Step, lowering
+from irkit.backend.native.anchor import NHWC, Anchor, anchor_of, join, stored
+from irkit.ir.graph import Operation
+from irkit.ops import conv2d, fused
+
+
+def conv_attrs(a: Anchor) -> dict[str, Any]:
+    """Attributes of a convolution step."""
+    names = ("strides", "pads", "dilation")
+    return {**{k: list(a.op.attrs[k]) for k in names}, "groups": a.op.attrs["groups"], **a.act}
+
+
+def conv_macs(a: Anchor) -> int:
+    """Multiply-accumulates of the dense convolution."""
+    _, ci, kh, kw = a.w.type.shape
+    return a.out.type.size * ci * kh * kw
+
+
+@lowering(conv2d, fused)
+def lower_conv(op: Operation) -> Step | None:
+    """Any float conv2d whose input and output are stored channels-last."""
+    a = anchor_of(op, conv2d)
+    if a is None or a.x.type.order != NHWC or a.out.type.order != NHWC:
+        return None
+    groups = a.op.attrs["groups"]
+    note = join(a.note, f"{groups} groups" if groups > 1 else "")
+    inputs = [a.x, stored(a.w, a.weights, NHWC, "ohwi"), *a.epilogue]
+    return Step("conv", inputs, [a.out], conv_attrs(a), macs=conv_macs(a), note=note)

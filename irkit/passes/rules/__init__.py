@@ -1,0 +1,1 @@
+"""Pattern collections of the canonicalize pass, by theme."""

@@ -1,0 +1,15 @@
+#include "base/vec_avx2.h"
+
+namespace {
+using V = irk::VecAvx2;
+}
+#include "conv/generic.h"
+
+namespace {
+constexpr irk::ConvTiles kT = irk::kConvAvx2;
+constexpr TileTable kTable = make_table<kT.rows[1], kT.rows[2], kT.rows[3], kT.rows[4]>();
+}  // namespace
+
+extern "C" void irk_conv_f32_avx2(void* const* bufs, const void* params, int64_t begin, int64_t end) {
+  run(kTable, bufs, params, begin, end);
+}

@@ -1,0 +1,18 @@
+// GCC 12 takes the "undefined" operands inside its own intrinsics for a mistake.
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include "base/vec_avx512.h"
+
+namespace {
+using V = irk::VecAvx512;
+}
+#include "conv/generic.h"
+
+namespace {
+constexpr irk::ConvTiles kT = irk::kConvAvx512;
+constexpr TileTable kTable = make_table<kT.rows[1], kT.rows[2], kT.rows[3], kT.rows[4]>();
+}  // namespace
+
+extern "C" void irk_conv_f32_avx512(void* const* bufs, const void* params, int64_t begin, int64_t end) {
+  run(kTable, bufs, params, begin, end);
+}

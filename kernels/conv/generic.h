@@ -1,0 +1,231 @@
+// The kernel of all ISAs; an ISA file defines V (a type of base/vec_<isa>.h) and names its tile sizes.
+#pragma once
+#include "base/vmath.h"
+#include "conv/conv.h"
+
+namespace {
+
+using irk::Act;
+namespace vmath = irk::vmath;
+using irk::ConvParams;
+using irk::ConvPhase;
+
+#define IRK_UNROLL _Pragma("GCC unroll 16")
+
+// One register tile: rows[t * MR + i] points to the run of inputs of row i at tap t.
+struct Tile {
+  const float* const* rows;
+  int64_t taps, run;
+  const float* w;
+  const float* bias;
+  float* const* out;  // one pointer a row, at the tile's first column
+  int64_t res;        // residual - output in bytes, used if has_res
+  int64_t n;          // valid columns
+  bool has_res;
+  float lo, hi;
+};
+
+template <int MR, int NV>
+void tile(const Tile& t) {
+  V::F acc[MR][NV];
+  IRK_UNROLL for (int j = 0; j < NV; j++) {
+    const V::F b = V::load(t.bias + j * V::N);
+    IRK_UNROLL for (int i = 0; i < MR; i++) acc[i][j] = b;
+  }
+  const float* w = t.w;
+  const float* const* rows = t.rows;
+  for (int64_t tap = 0; tap < t.taps; tap++, rows += MR) {
+    const float* a[MR];
+    IRK_UNROLL for (int i = 0; i < MR; i++) a[i] = rows[i] + t.run;
+    for (int64_t k = -t.run; k != 0; k++, w += NV * V::N) {  // up to 0: the end needs no register
+      V::F b[NV];
+      IRK_UNROLL for (int j = 0; j < NV; j++) b[j] = V::load(w + j * V::N);
+      IRK_UNROLL for (int i = 0; i < MR; i++) {
+        const V::F x = V::set(a[i][k]);
+        IRK_UNROLL for (int j = 0; j < NV; j++) acc[i][j] = V::fma(x, b[j], acc[i][j]);
+      }
+    }
+  }
+  const V::F lo = V::set(t.lo), hi = V::set(t.hi);
+  if (t.n == NV * V::N) {
+    if (t.has_res) {
+      IRK_UNROLL for (int i = 0; i < MR; i++) {
+        const float* r = reinterpret_cast<const float*>(reinterpret_cast<const char*>(t.out[i]) + t.res);
+        IRK_UNROLL for (int j = 0; j < NV; j++) acc[i][j] = V::add(acc[i][j], V::load(r + j * V::N));
+      }
+    }
+    IRK_UNROLL for (int i = 0; i < MR; i++) {
+      float* y = t.out[i];
+      IRK_UNROLL for (int j = 0; j < NV; j++) V::store(y + j * V::N, vmath::clip<V>(acc[i][j], lo, hi));
+    }
+    return;
+  }
+  const int64_t last = t.n - (NV - 1) * V::N;  // only the last vector is partly used
+  IRK_UNROLL for (int i = 0; i < MR; i++) {
+    float* y = t.out[i];
+    const float* r = reinterpret_cast<const float*>(reinterpret_cast<const char*>(y) + t.res);
+    IRK_UNROLL for (int j = 0; j < NV; j++) {
+      V::F v = acc[i][j];
+      if (j + 1 < NV) {
+        if (t.has_res) v = V::add(v, V::load(r + j * V::N));
+        V::store(y + j * V::N, vmath::clip<V>(v, lo, hi));
+      } else {
+        if (t.has_res) v = V::add(v, V::load_n(r + j * V::N, last));
+        V::store_n(y + j * V::N, vmath::clip<V>(v, lo, hi), last);
+      }
+    }
+  }
+}
+
+// The activations that a clip can't express, over the finished columns of a tile (still in the first-level cache).
+void activate(const ConvParams& p, const float* slope, float* const* out, int64_t rows, int64_t n) {
+  for (int64_t i = 0; i < rows; i++) {
+    float* y = out[i];
+    for (int64_t c = 0; c < n; c += V::N) {
+      const int64_t left = n - c;
+      V::F x = left < V::N ? V::load_n(y + c, left) : V::load(y + c);
+      if (p.act.act == Act::leaky) {
+        x = vmath::leaky<V>(x, V::load(slope + c));
+      } else {
+        x = vmath::hardswish<V>(x);
+      }
+      if (left < V::N) {
+        V::store_n(y + c, x, left);
+      } else {
+        V::store(y + c, x);
+      }
+    }
+  }
+}
+
+typedef void (*TileFn)(const Tile&);
+
+struct RowTile {
+  int64_t rows, taps, run;
+  int64_t first;  // entry of the pointer table
+};
+
+// Row pointers of grid rows [m0, m0 + rows) of a phase: out[i] and table[t * rows + i].
+RowTile point(const ConvParams& p, const ConvPhase& ph, const float* x, float* y, int64_t m0, int64_t rows, float** out,
+              const float** table) {
+  int64_t j = m0 % ph.grid_w, i = m0 / ph.grid_w % ph.grid_h, n = m0 / ph.grid_w / ph.grid_h;
+  const float* base[16];
+  int64_t ys[16], xs[16];
+  bool y_in = true, x_in = true;
+  for (int64_t r = 0; r < rows; r++) {
+    ys[r] = i * p.in_step[0];
+    xs[r] = j * p.in_step[1];
+    base[r] = x + ((n * p.ih + ys[r]) * p.iw + xs[r]) * p.ic;
+    out[r] = y + ((n * p.oh + i * p.out_step[0] + ph.oy) * p.ow + j * p.out_step[1] + ph.ox) * p.oc;
+    y_in &= i >= ph.y0 && i < ph.y1;
+    x_in &= j >= ph.x0 && j < ph.x1;
+    if (++j == ph.grid_w) {
+      j = 0;
+      if (++i == ph.grid_h) i = 0, n++;
+    }
+  }
+  const int64_t step = x_in ? ph.merge : 1;
+  const float** q = table;
+  for (int64_t t = 0; t < ph.taps; t += step, q += rows) {
+    const int64_t off = ph.tap_off[t];
+    if (y_in && x_in) {
+      for (int64_t r = 0; r < rows; r++) q[r] = base[r] + off;
+      continue;
+    }
+    const int64_t dy = ph.dy[t], dx = ph.dx[t];
+    for (int64_t r = 0; r < rows; r++) {
+      const bool in = static_cast<uint64_t>(ys[r] + dy) < static_cast<uint64_t>(p.ih) &&
+                      static_cast<uint64_t>(xs[r] + dx) < static_cast<uint64_t>(p.iw);
+      q[r] = in ? base[r] + off : p.zero;
+    }
+  }
+  return {rows, ph.taps / step, p.icg * step, 0};
+}
+
+// Grid rows [m0, m1) of a phase times panels [p0, p1) of a group.
+template <class Table>
+void block(const ConvParams& p, const ConvPhase& ph, const Table& fns, void* const* bufs, int64_t g, int64_t m0,
+           int64_t m1, int64_t p0, int64_t p1) {
+  const float* x = static_cast<const float*>(bufs[irk::kConvX]) + g * p.icg;
+  float* y = static_cast<float*>(bufs[irk::kConvOut]) + g * p.ocg;
+  const char* res = static_cast<const char*>(bufs[irk::kConvResidual]);
+  const int64_t res_off = res ? res - static_cast<const char*>(bufs[irk::kConvOut]) : 0;
+  float** out = static_cast<float**>(bufs[irk::kConvScratch]);
+  const float** table = const_cast<const float**>(out + p.block_rows + p.max_rows);
+  const int64_t k = ph.taps * p.icg;
+  const int64_t m = m1 - m0, tiles = (m + p.max_rows - 1) / p.max_rows;
+  RowTile rt[64];
+  int64_t used = 0;
+  for (int64_t t = 0; t < tiles; t++) {
+    const int64_t a = t * m / tiles, b = (t + 1) * m / tiles;
+    rt[t] = point(p, ph, x, y, m0 + a, b - a, out + a, table + used);
+    rt[t].first = used;
+    used += rt[t].rows * rt[t].taps;
+  }
+  for (int64_t q = p0; q < p1; q++) {
+    const int64_t v0 = q * p.nvec / p.panels, nv = (q + 1) * p.nvec / p.panels - v0, c0 = v0 * V::N;
+    const int64_t left = p.ocg - c0, n = left < nv * V::N ? left : nv * V::N;
+    Tile t;
+    t.w = ph.w + (g * p.nvec + v0) * V::N * k;
+    t.bias = p.bias + g * p.nvec * V::N + c0;
+    t.res = res_off;
+    t.has_res = res != nullptr;
+    t.n = n;
+    t.lo = p.act.lo;
+    t.hi = p.act.hi;
+    float** o = out;
+    for (int64_t r = 0; r < tiles; r++) {
+      t.rows = table + rt[r].first;
+      t.taps = rt[r].taps;
+      t.run = rt[r].run;
+      float* cols[16];
+      for (int64_t i = 0; i < rt[r].rows; i++) cols[i] = o[i] + c0;
+      t.out = cols;
+      fns.fn[nv][rt[r].rows](t);
+      if (p.act.act != Act::clip)
+        activate(p, p.slope ? p.slope + g * p.nvec * V::N + c0 : nullptr, cols, rt[r].rows, n);
+      o += rt[r].rows;
+    }
+  }
+}
+
+template <class Table>
+void run(const Table& fns, void* const* bufs, const void* params, int64_t begin, int64_t end) {
+  const ConvParams& p = *static_cast<const ConvParams*>(params);
+  int f = 0;
+  for (int64_t item = begin; item < end; item++) {
+    while (f + 1 < p.nphases && item >= p.phases[f + 1].first_item) f++;
+    const ConvPhase& ph = p.phases[f];
+    const int64_t local = item - ph.first_item, per_group = ph.mblocks * p.nblocks;
+    const int64_t g = local / per_group, r = local % per_group;
+    const int64_t mb = p.n_major ? r % ph.mblocks : r / p.nblocks;
+    const int64_t nb = p.n_major ? r / ph.mblocks : r % p.nblocks;
+    block(p, ph, fns, bufs, g, mb * ph.m / ph.mblocks, (mb + 1) * ph.m / ph.mblocks, nb * p.panels / p.nblocks,
+          (nb + 1) * p.panels / p.nblocks);
+  }
+}
+
+// fn[nv][mr]: the tile kernels of an ISA with at most R1..R4 rows for 1..4 vectors of columns.
+struct TileTable {
+  TileFn fn[irk::kConvMaxVec + 1][17];
+};
+
+template <int NV, int MR>
+constexpr void fill_rows(TileTable& t) {
+  if constexpr (MR > 0) {
+    t.fn[NV][MR] = tile<MR, NV>;
+    fill_rows<NV, MR - 1>(t);
+  }
+}
+
+template <int R1, int R2, int R3, int R4>
+constexpr TileTable make_table() {
+  TileTable t = {};
+  fill_rows<1, R1>(t);
+  fill_rows<2, R2>(t);
+  fill_rows<3, R3>(t);
+  fill_rows<4, R4>(t);
+  return t;
+}
+
+}  // namespace

@@ -1,0 +1,15 @@
+#include "base/vec_neon.h"
+
+namespace {
+using V = irk::VecNeon;
+}
+#include "conv/generic.h"
+
+namespace {
+constexpr irk::ConvTiles kT = irk::kConvNeon;
+constexpr TileTable kTable = make_table<kT.rows[1], kT.rows[2], kT.rows[3], kT.rows[4]>();
+}  // namespace
+
+extern "C" void irk_conv_f32_neon(void* const* bufs, const void* params, int64_t begin, int64_t end) {
+  run(kTable, bufs, params, begin, end);
+}

@@ -1,0 +1,10 @@
+#include "base/vec_avx2.h"
+
+namespace {
+using V = irk::VecAvx2;
+}
+#include "dwconv/generic.h"
+
+extern "C" void irk_dwconv_f32_avx2(void* const* bufs, const void* params, int64_t begin, int64_t end) {
+  run(bufs, params, begin, end);
+}

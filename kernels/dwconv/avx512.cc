@@ -1,0 +1,13 @@
+// GCC 12 takes the "undefined" operands inside its own intrinsics for a mistake.
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include "base/vec_avx512.h"
+
+namespace {
+using V = irk::VecAvx512;
+}
+#include "dwconv/generic.h"
+
+extern "C" void irk_dwconv_f32_avx512(void* const* bufs, const void* params, int64_t begin, int64_t end) {
+  run(bufs, params, begin, end);
+}

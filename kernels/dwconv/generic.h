@@ -1,0 +1,184 @@
+// The kernel of all ISAs; an ISA file defines V, a type of base/vec_<isa>.h.
+#pragma once
+#include "base/vmath.h"
+#include "dwconv/dwconv.h"
+
+namespace {
+
+using irk::Act;
+namespace vmath = irk::vmath;
+using irk::DwParams;
+using irk::kDwCols;
+
+#define IRK_UNROLL _Pragma("GCC unroll 32")
+
+inline V::F load(const float* p, int64_t n) { return n < V::N ? V::load_n(p, n) : V::load(p); }
+
+// Output columns of one row, vectors [v0, v1) of channels.
+struct Tile {
+  const float* const* ptr;  // [kh][column of the tile's span], or [tap][kDwCols] for any kernel
+  int64_t px;               // floats from one input pixel to the next (tiles inside the input)
+  float* out;
+  const float* res;
+  int64_t v0, v1;
+};
+
+inline V::F finish(const DwParams& p, V::F x, const float* res, const float* slope, int64_t n) {
+  if (res) x = V::add(x, load(res, n));
+  if (p.act.act == Act::clip) return vmath::clip<V>(x, V::set(p.act.lo), V::set(p.act.hi));
+  if (p.act.act == Act::leaky) return vmath::leaky<V>(x, V::load(slope));
+  return vmath::hardswish<V>(x);
+}
+
+template <int T>
+inline void put(const DwParams& p, const Tile& t, const V::F* acc, int64_t c) {
+  const int64_t n = p.c - c;
+  if (p.act.act == Act::clip && !t.res && n >= V::N) {
+    const V::F lo = V::set(p.act.lo), hi = V::set(p.act.hi);
+    IRK_UNROLL for (int j = 0; j < T; j++) V::store(t.out + j * p.c + c, vmath::clip<V>(acc[j], lo, hi));
+    return;
+  }
+  for (int j = 0; j < T; j++) {
+    const V::F y = finish(p, acc[j], t.res ? t.res + j * p.c + c : nullptr, p.slope ? p.slope + c : nullptr, n);
+    if (n < V::N) {
+      V::store_n(t.out + j * p.c + c, y, n);
+    } else {
+      V::store(t.out + j * p.c + c, y);
+    }
+  }
+}
+
+// KH x KW kernel with column stride S and dilation 1. INSIDE: the span of each row is contiguous at ptr[row * span].
+template <int KH, int KW, int S, int T, bool INSIDE, bool TAIL>
+inline void vec(const DwParams& p, const Tile& t, int64_t v) {
+  constexpr int kSpan = (T - 1) * S + KW;
+  const int64_t c = v * V::N, n = TAIL ? p.c - c : V::N;
+  const float* w = p.w + v * (KH * KW * V::N);
+  V::F acc[T];
+  const V::F b = V::load(p.bias + c);
+  IRK_UNROLL for (int j = 0; j < T; j++) acc[j] = b;
+  IRK_UNROLL for (int a = 0; a < KH; a++) {
+    V::F wr[KW];
+    IRK_UNROLL for (int k = 0; k < KW; k++) wr[k] = V::load(w + (a * KW + k) * V::N);
+    IRK_UNROLL for (int q = 0; q < kSpan; q++) {
+      const float* s = (INSIDE ? t.ptr[a * kSpan] + q * t.px : t.ptr[a * kSpan + q]) + c;
+      const V::F x = TAIL ? V::load_n(s, n) : V::load(s);
+      IRK_UNROLL for (int j = 0; j < T; j++) {
+        const int k = q - j * S;
+        if (k >= 0 && k < KW) acc[j] = V::fma(x, wr[k], acc[j]);
+      }
+    }
+  }
+  put<T>(p, t, acc, c);
+}
+
+template <int KH, int KW, int S, int T, bool INSIDE>
+void fixed(const DwParams& p, const Tile& t) {
+  int64_t v = t.v0;
+  for (; v < t.v1 && (v + 1) * V::N <= p.c; v++) vec<KH, KW, S, T, INSIDE, false>(p, t, v);
+  if (V::N > 1 && v < t.v1) vec<KH, KW, S, T, INSIDE, true>(p, t, v);
+}
+
+template <int T>
+void any(const DwParams& p, const Tile& t) {
+  const int64_t taps = p.kh * p.kw;
+  for (int64_t v = t.v0; v < t.v1; v++) {
+    const int64_t c = v * V::N, n = p.c - c;
+    const float* w = p.w + v * taps * V::N;
+    V::F acc[T];
+    const V::F b = V::load(p.bias + c);
+    IRK_UNROLL for (int j = 0; j < T; j++) acc[j] = b;
+    for (int64_t k = 0; k < taps; k++) {
+      const V::F wk = V::load(w + k * V::N);
+      const float* const* q = t.ptr + k * T;
+      IRK_UNROLL for (int j = 0; j < T; j++) acc[j] = V::fma(load(q[j] + c, n), wk, acc[j]);
+    }
+    put<T>(p, t, acc, c);
+  }
+}
+
+typedef void (*TileFn)(const DwParams&, const Tile&);
+
+// Tile kernels by number of output columns; `inside` and `edge` for the common kernels, else `any`.
+struct Kernels {
+  TileFn inside, edge[kDwCols + 1];
+  bool fixed;
+};
+
+template <int KH, int KW, int S>
+constexpr Kernels fixed_kernels() {
+  return {fixed<KH, KW, S, 4, true>,
+          {nullptr, fixed<KH, KW, S, 1, false>, fixed<KH, KW, S, 2, false>, fixed<KH, KW, S, 3, false>,
+           fixed<KH, KW, S, 4, false>},
+          true};
+}
+
+Kernels choose(const DwParams& p) {
+  if (p.dilation[0] == 1 && p.dilation[1] == 1 && p.kh == p.kw) {
+    const int64_t k = p.kh, s = p.stride[1];
+    if (k == 3 && s == 1) return fixed_kernels<3, 3, 1>();
+    if (k == 3 && s == 2) return fixed_kernels<3, 3, 2>();
+    if (k == 5 && s == 1) return fixed_kernels<5, 5, 1>();
+    if (k == 5 && s == 2) return fixed_kernels<5, 5, 2>();
+  }
+  return {nullptr, {nullptr, any<1>, any<2>, any<3>, any<4>}, false};
+}
+
+void row(const DwParams& p, const Kernels& fns, void* const* bufs, int64_t image, int64_t i, int64_t v0, int64_t v1) {
+  const float** ptr = static_cast<const float**>(bufs[irk::kDwScratch]);
+  const float* x = static_cast<const float*>(bufs[irk::kDwX]) + image * p.ih * p.iw * p.c;
+  const int64_t at = (image * p.oh + i) * p.ow * p.c;
+  float* y = static_cast<float*>(bufs[irk::kDwOut]) + at;
+  const float* res = static_cast<const float*>(bufs[irk::kDwResidual]);
+  const int64_t top = i * p.stride[0] - p.pad[0];
+  Tile t;
+  t.ptr = ptr;
+  t.px = p.c;
+  t.v0 = v0;
+  t.v1 = v1;
+  for (int64_t j = 0; j < p.ow;) {
+    int64_t cols = p.ow - j < kDwCols ? p.ow - j : kDwCols;
+    const int64_t left = j * p.stride[1] - p.pad[1];
+    const bool inside = fns.inside && cols == kDwCols && j >= p.x0 && j + kDwCols <= p.x1;
+    // A tile over the edge stops where the columns inside begin, if that leaves full tiles.
+    if (fns.inside && j < p.x0 && j + cols > p.x0 && p.x1 - p.x0 >= kDwCols) cols = p.x0 - j;
+    const int64_t span = (cols - 1) * p.stride[1] + p.kw;
+    const float** q = ptr;
+    for (int64_t a = 0; a < p.kh; a++) {
+      const int64_t yy = top + a * p.dilation[0];
+      const bool in = yy >= 0 && yy < p.ih;
+      const float* line = in ? x + yy * p.iw * p.c : nullptr;
+      if (inside) {
+        *q = in ? line + left * p.c : p.zero;
+        q += span;
+      } else if (fns.fixed) {
+        for (int64_t b = 0; b < span; b++) {
+          const int64_t xx = left + b;
+          *q++ = in && xx >= 0 && xx < p.iw ? line + xx * p.c : p.zero;
+        }
+      } else {
+        for (int64_t b = 0; b < p.kw; b++)
+          for (int64_t k = 0; k < cols; k++) {
+            const int64_t xx = left + k * p.stride[1] + b * p.dilation[1];
+            *q++ = in && xx >= 0 && xx < p.iw ? line + xx * p.c : p.zero;
+          }
+      }
+    }
+    t.out = y + j * p.c;
+    t.res = res ? res + at + j * p.c : nullptr;
+    (inside ? fns.inside : fns.edge[cols])(p, t);
+    j += cols;
+  }
+}
+
+void run(void* const* bufs, const void* params, int64_t begin, int64_t end) {
+  const DwParams& p = *static_cast<const DwParams*>(params);
+  const Kernels fns = choose(p);
+  for (int64_t item = begin; item < end; item++) {
+    const int64_t cb = item % p.cblocks, r = item / p.cblocks, band = r % p.bands, image = r / p.bands;
+    const int64_t v0 = cb * p.nvec / p.cblocks, v1 = (cb + 1) * p.nvec / p.cblocks;
+    for (int64_t i = band * p.oh / p.bands; i < (band + 1) * p.oh / p.bands; i++) row(p, fns, bufs, image, i, v0, v1);
+  }
+}
+
+}  // namespace

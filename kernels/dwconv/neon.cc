@@ -1,0 +1,10 @@
+#include "base/vec_neon.h"
+
+namespace {
+using V = irk::VecNeon;
+}
+#include "dwconv/generic.h"
+
+extern "C" void irk_dwconv_f32_neon(void* const* bufs, const void* params, int64_t begin, int64_t end) {
+  run(bufs, params, begin, end);
+}

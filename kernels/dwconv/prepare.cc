@@ -1,0 +1,97 @@
+// dwconv: x f32 [N, H, W, C], w f32 [C, KH, KW, 1] constant, bias [C]?, residual?, slope [C or 1]?.
+// Attributes strides, pads (top, left, bottom, right), dilation, groups (= C); act as in conv.
+#include "dwconv/dwconv.h"
+
+#include <string.h>
+
+#include "conv/plan.h"
+
+namespace irk {
+
+namespace {
+
+constexpr int64_t kFirstLevel = 24 << 10;  // bytes of input rows that a channel block may keep in the cache
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+float* zeros(StepContext& ctx, int64_t count) {
+  auto* p = static_cast<float*>(ctx.alloc->alloc(count * 4));
+  if (p) memset(p, 0, static_cast<size_t>(count * 4));
+  return p;
+}
+
+}  // namespace
+
+Status irk_prepare_dwconv(StepContext& ctx, PreparedStep* out) {
+  ConvShape s;
+  IRK_TRY(read_conv(ctx, &s));
+  if (s.groups != s.ic || s.oc != s.ic)
+    return fail(Code::bad_file, "%s: depthwise convolution needs one filter a channel", ctx.loc);
+  const KernelRow* row = pick_kernel("dwconv", "f32", ctx.isa);
+  if (!row) return fail(Code::internal, "%s: no dwconv kernel", ctx.loc);
+  const int64_t lanes = row->nr, taps = s.kh * s.kw, c = s.ic;
+  const Status oom = fail(Code::out_of_memory, "%s: no memory for packed weights", ctx.loc);
+  auto* p = static_cast<DwParams*>(ctx.alloc->alloc(sizeof(DwParams)));
+  if (!p) return oom;
+  *p = {};
+  p->ih = s.ih, p->iw = s.iw, p->oh = s.oh, p->ow = s.ow, p->c = c, p->kh = s.kh, p->kw = s.kw;
+  for (int i = 0; i < 2; i++) p->stride[i] = s.stride[i], p->dilation[i] = s.dilation[i], p->pad[i] = s.pad[i];
+  p->nvec = ceil_div(c, lanes);
+  p->span = (kDwCols - 1) * s.stride[1] + (s.kw - 1) * s.dilation[1] + 1;
+  p->x0 = ceil_div(s.pad[1], s.stride[1]);
+  const int64_t reach = s.iw - 1 + s.pad[1] - (s.kw - 1) * s.dilation[1];  // last column where a window may begin
+  p->x1 = reach < 0 ? 0 : min64(s.ow, reach / s.stride[1] + 1);
+
+  int64_t zero_floats;
+  if (!mul_ok(min64(p->span, s.iw + 1), c, &zero_floats)) return oom;
+  const int64_t padded = p->nvec * lanes;
+  float* w = zeros(ctx, padded * taps);
+  float* bias = zeros(ctx, padded);
+  p->zero = zeros(ctx, zero_floats);
+  if (!w || !bias || !p->zero) return oom;
+  const float* given = static_cast<const float*>(ctx.in[kDwW]->data);
+  for (int64_t i = 0; i < c; i++)
+    for (int64_t t = 0; t < taps; t++) w[(i / lanes * taps + t) * lanes + i % lanes] = given[i * taps + t];
+  if (ctx.in[kDwBias]) memcpy(bias, ctx.in[kDwBias]->data, static_cast<size_t>(c * 4));
+  p->w = w;
+  p->bias = bias;
+  const float* slopes;
+  IRK_TRY(read_act(ctx, ctx.in[kDwSlope], c, &p->act, &slopes));
+  if (slopes) {
+    float* padded_slopes = zeros(ctx, padded);
+    if (!padded_slopes) return oom;
+    memcpy(padded_slopes, slopes, static_cast<size_t>(c * 4));
+    p->slope = padded_slopes;
+  }
+
+  // Channel blocks by cache, at least two vectors wide as lines come in pairs; bands so that all threads get work.
+  const int64_t fit = max64(2, kFirstLevel / max64(1, s.kh * s.iw * lanes * 4));
+  p->cblocks = ceil_div(p->nvec, fit);
+  const int64_t want = max64(1, ceil_div(8 * ctx.threads, p->cblocks * s.n));
+  p->bands = ctx.threads > 1 ? min64(s.oh, want) : 1;
+  const double macs = 1.0 + static_cast<double>(s.oh * s.ow * c) * static_cast<double>(taps);
+  out->fn = row->fn;
+  out->params = p;
+  out->items = s.n * p->bands * p->cblocks;
+  out->grain = 1 + static_cast<int64_t>(50000 * static_cast<double>(p->bands * p->cblocks) / macs);
+  out->scratch = max64(s.kh * p->span, taps * kDwCols) * static_cast<int64_t>(sizeof(void*));
+  switch (row->isa) {
+    case Isa::avx2:
+      out->kernel = "dwconv.f32.avx2";
+      break;
+    case Isa::avx512:
+      out->kernel = "dwconv.f32.avx512";
+      break;
+    case Isa::neon:
+      out->kernel = "dwconv.f32.neon";
+      break;
+    default:
+      out->kernel = "dwconv.f32.scalar";
+      break;
+  }
+  return {};
+}
+
+}  // namespace irk

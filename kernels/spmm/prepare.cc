@@ -1,0 +1,114 @@
+// spmm: x f32 [..., K], values f32 [nnz], columns i32 [nnz], rows i32 [O + 1] (CSR of [O, K], constants), bias [O]?,
+// residual?, slope [O or 1]?; y f32 [..., O]. Attributes: act as in conv.
+#include "spmm/spmm.h"
+
+#include <string.h>
+
+#include "conv/plan.h"
+
+namespace irk {
+
+namespace {
+
+constexpr int64_t kBlockBytes = 256 << 10;  // of the transposed block: well inside a second-level cache
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// Every index of the file is checked here; the kernel trusts them.
+Status check_csr(StepContext& ctx, int64_t o, int64_t k) {
+  const Tensor &values = *ctx.in[kSpmmValues], &columns = *ctx.in[kSpmmColumns], &rows = *ctx.in[kSpmmRows];
+  if (!values.data || !columns.data || !rows.data)
+    return fail(Code::bad_file, "%s: sparse weights must be constant", ctx.loc);
+  const auto* at = static_cast<const int32_t*>(rows.data);
+  const auto* col = static_cast<const int32_t*>(columns.data);
+  if (rows.count != o + 1 || columns.count != values.count)
+    return fail(Code::bad_file, "%s: sparse weights have inconsistent sizes", ctx.loc);
+  if (at[0] != 0 || at[o] < 0 || at[o] > values.count)
+    return fail(Code::bad_file, "%s: sparse row starts do not span the values", ctx.loc);
+  for (int64_t r = 0; r < o; r++) {
+    if (at[r + 1] < at[r] || at[r + 1] > values.count)
+      return fail(Code::bad_file, "%s: sparse row %lld has a bad range", ctx.loc, (long long)r);
+    for (int32_t i = at[r]; i < at[r + 1]; i++)
+      if (col[i] < 0 || col[i] >= k || (i > at[r] && col[i] <= col[i - 1]))
+        return fail(Code::bad_file, "%s: sparse row %lld has a bad column", ctx.loc, (long long)r);
+  }
+  return {};
+}
+
+}  // namespace
+
+Status irk_prepare_spmm(StepContext& ctx, PreparedStep* out) {
+  IRK_TRY(want_inputs(ctx, kSpmmOut));
+  IRK_TRY(ctx.want_in(kSpmmX, DType::f32, -1));
+  IRK_TRY(ctx.want_in(kSpmmValues, DType::f32, 1));
+  IRK_TRY(ctx.want_in(kSpmmColumns, DType::i32, 1));
+  IRK_TRY(ctx.want_in(kSpmmRows, DType::i32, 1));
+  IRK_TRY(ctx.want_out(0, DType::f32, -1));
+  const Tensor &x = *ctx.in[kSpmmX], &y = *ctx.out[0];
+  if (x.rank < 1 || y.rank != x.rank) return fail(Code::bad_file, "%s: spmm needs operands of equal rank", ctx.loc);
+  const int64_t k = x.dims[x.rank - 1], o = y.dims[y.rank - 1], m = x.count / k;
+  if (y.count / o != m) return fail(Code::bad_file, "%s: spmm output has a wrong shape", ctx.loc);
+  IRK_TRY(check_csr(ctx, o, k));
+  IRK_TRY(want_vector(ctx, kSpmmBias, o, false));
+  IRK_TRY(want_residual(ctx, kSpmmResidual));
+  IRK_TRY(want_vector(ctx, kSpmmSlope, o, true));
+
+  const KernelRow* row = pick_kernel("spmm", "f32", ctx.isa);
+  if (!row) return fail(Code::internal, "%s: no spmm kernel", ctx.loc);
+  const int64_t lanes = row->nr, padded = ceil_div(o, lanes) * lanes;
+  const auto* values = static_cast<const float*>(ctx.in[kSpmmValues]->data);
+  const auto* columns = static_cast<const int32_t*>(ctx.in[kSpmmColumns]->data);
+  const auto* rows = static_cast<const int32_t*>(ctx.in[kSpmmRows]->data);
+  const int64_t nnz = rows[o];
+  auto* p = static_cast<SpmmParams*>(ctx.alloc->alloc(sizeof(SpmmParams)));
+  auto* weights = static_cast<SpmmWeight*>(ctx.alloc->alloc(max64(nnz, 1) * static_cast<int64_t>(sizeof(SpmmWeight))));
+  auto* begin = static_cast<int64_t*>(ctx.alloc->alloc((o + 1) * 8));
+  auto* bias = static_cast<float*>(ctx.alloc->alloc(o * 4));
+  const Status oom = fail(Code::out_of_memory, "%s: no memory for sparse weights", ctx.loc);
+  if (!p || !weights || !begin || !bias) return oom;
+  *p = {};
+  for (int64_t i = 0; i < nnz; i++) weights[i] = {values[i], columns[i]};
+  for (int64_t i = 0; i <= o; i++) begin[i] = rows[i];
+  memset(bias, 0, static_cast<size_t>(o * 4));
+  if (ctx.in[kSpmmBias]) memcpy(bias, ctx.in[kSpmmBias]->data, static_cast<size_t>(o * 4));
+  p->m = m, p->k = k, p->o = o;
+  p->weights = weights, p->begin = begin, p->bias = bias;
+  const float* slopes;
+  IRK_TRY(read_act(ctx, ctx.in[kSpmmSlope], o, &p->act, &slopes));
+  if (slopes) {
+    auto* s = static_cast<float*>(ctx.alloc->alloc(padded * 4));
+    if (!s) return oom;
+    memset(s, 0, static_cast<size_t>(padded * 4));
+    memcpy(s, slopes, static_cast<size_t>(o * 4));
+    p->slope = s;
+  }
+  p->nvec = ceil_div(m, lanes);
+  const int64_t most = max64(1, min64(row->mr, kBlockBytes / (k * lanes * 4)));
+  p->blocks = max64(ceil_div(p->nvec, most), min64(p->nvec, ctx.threads));
+  const int64_t vectors = ceil_div(p->nvec, p->blocks);
+  p->width = vectors * lanes;
+  out->fn = row->fn;
+  out->params = p;
+  out->items = p->blocks;
+  out->grain = 1;
+  if (!mul_ok((k + lanes) * p->width, 4, &out->scratch)) return oom;
+  switch (row->isa) {
+    case Isa::avx2:
+      out->kernel = "spmm.f32.avx2";
+      break;
+    case Isa::avx512:
+      out->kernel = "spmm.f32.avx512";
+      break;
+    case Isa::neon:
+      out->kernel = "spmm.f32.neon";
+      break;
+    default:
+      out->kernel = "spmm.f32.scalar";
+      break;
+  }
+  return {};
+}
+
+}  // namespace irk
