@@ -54,6 +54,7 @@ struct ConvParams {
   int64_t panels;      // of a group; panel p holds vectors [p * nvec / panels, (p + 1) * nvec / panels)
   int64_t nblocks;     // of a group; block b holds panels [b * panels / nblocks, ...)
   int max_rows;        // of the register tile of the widest panel
+  bool prefetch;       // weights come from afar: fetch the next panel while one is in use
   bool n_major;        // item order within a group: all row blocks of a column block first
   int nphases;
   const ConvPhase* phases;

@@ -12,6 +12,9 @@ using irk::ConvPhase;
 
 #define IRK_UNROLL _Pragma("GCC unroll 16")
 
+constexpr int64_t kChunk = 16;        // steps between prefetches
+constexpr int64_t kAhead = 16 << 10;  // bytes ahead when a panel is used only once
+
 // One register tile: rows[t * MR + i] points to the run of inputs of row i at tap t.
 struct Tile {
   const float* const* rows;
@@ -23,6 +26,8 @@ struct Tile {
   int64_t n;          // valid columns
   bool has_res;
   float lo, hi;
+  const char* ahead;  // weights of the next panel to prefetch: `lines` cache lines for every `chunk` steps of a run
+  int64_t chunk, lines;
 };
 
 template <int MR, int NV>
@@ -34,16 +39,23 @@ void tile(const Tile& t) {
   }
   const float* w = t.w;
   const float* const* rows = t.rows;
+  const char* ahead = t.ahead;
   for (int64_t tap = 0; tap < t.taps; tap++, rows += MR) {
     const float* a[MR];
-    IRK_UNROLL for (int i = 0; i < MR; i++) a[i] = rows[i] + t.run;
-    for (int64_t k = -t.run; k != 0; k++, w += NV * V::N) {  // up to 0: the end needs no register
-      V::F b[NV];
-      IRK_UNROLL for (int j = 0; j < NV; j++) b[j] = V::load(w + j * V::N);
-      IRK_UNROLL for (int i = 0; i < MR; i++) {
-        const V::F x = V::set(a[i][k]);
-        IRK_UNROLL for (int j = 0; j < NV; j++) acc[i][j] = V::fma(x, b[j], acc[i][j]);
+    IRK_UNROLL for (int i = 0; i < MR; i++) a[i] = rows[i];
+    for (int64_t left = t.run; left > 0;) {
+      const int64_t n = left < t.chunk ? left : t.chunk;
+      left -= n;
+      IRK_UNROLL for (int i = 0; i < MR; i++) a[i] += n;
+      for (int64_t k = -n; k != 0; k++, w += NV * V::N) {  // up to 0: the end needs no register
+        V::F b[NV];
+        IRK_UNROLL for (int j = 0; j < NV; j++) b[j] = V::load(w + j * V::N);
+        IRK_UNROLL for (int i = 0; i < MR; i++) {
+          const V::F x = V::set(a[i][k]);
+          IRK_UNROLL for (int j = 0; j < NV; j++) acc[i][j] = V::fma(x, b[j], acc[i][j]);
+        }
       }
+      for (int64_t l = 0; l < t.lines; l++, ahead += 64) __builtin_prefetch(ahead, 0, 2);
     }
   }
   const V::F lo = V::set(t.lo), hi = V::set(t.hi);
@@ -108,31 +120,42 @@ struct RowTile {
 // Row pointers of grid rows [m0, m0 + rows) of a phase: out[i] and table[t * rows + i].
 RowTile point(const ConvParams& p, const ConvPhase& ph, const float* x, float* y, int64_t m0, int64_t rows, float** out,
               const float** table) {
-  int64_t j = m0 % ph.grid_w, i = m0 / ph.grid_w % ph.grid_h, n = m0 / ph.grid_w / ph.grid_h;
+  const int64_t j0 = m0 % ph.grid_w, i0 = m0 / ph.grid_w % ph.grid_h, n0 = m0 / ph.grid_w / ph.grid_h;
+  const int64_t x_step = p.in_step[1] * p.ic, y_step = p.out_step[1] * p.oc;
   const float* base[16];
-  int64_t ys[16], xs[16];
   bool y_in = true, x_in = true;
-  for (int64_t r = 0; r < rows; r++) {
-    ys[r] = i * p.in_step[0];
-    xs[r] = j * p.in_step[1];
-    base[r] = x + ((n * p.ih + ys[r]) * p.iw + xs[r]) * p.ic;
-    out[r] = y + ((n * p.oh + i * p.out_step[0] + ph.oy) * p.ow + j * p.out_step[1] + ph.ox) * p.oc;
+  int64_t n = n0, i = i0, j = j0;
+  for (int64_t r = 0; r < rows;) {  // a stretch of one grid row
+    const int64_t stop = rows - r < ph.grid_w - j ? rows : r + ph.grid_w - j;
     y_in &= i >= ph.y0 && i < ph.y1;
-    x_in &= j >= ph.x0 && j < ph.x1;
-    if (++j == ph.grid_w) {
-      j = 0;
-      if (++i == ph.grid_h) i = 0, n++;
+    x_in &= j >= ph.x0 && j + (stop - r) <= ph.x1;
+    const float* b = x + ((n * p.ih + i * p.in_step[0]) * p.iw + j * p.in_step[1]) * p.ic;
+    float* o = y + ((n * p.oh + i * p.out_step[0] + ph.oy) * p.ow + j * p.out_step[1] + ph.ox) * p.oc;
+    for (; r < stop; r++, b += x_step, o += y_step) {
+      base[r] = b;
+      out[r] = o;
     }
+    j = 0;
+    if (++i == ph.grid_h) i = 0, n++;
   }
   const int64_t step = x_in ? ph.merge : 1;
   const float** q = table;
-  for (int64_t t = 0; t < ph.taps; t += step, q += rows) {
-    const int64_t off = ph.tap_off[t];
-    if (y_in && x_in) {
+  if (y_in && x_in) {
+    for (int64_t t = 0; t < ph.taps; t += step, q += rows) {
+      const int64_t off = ph.tap_off[t];
       for (int64_t r = 0; r < rows; r++) q[r] = base[r] + off;
-      continue;
     }
-    const int64_t dy = ph.dy[t], dx = ph.dx[t];
+    return {rows, ph.taps / step, p.icg * step, 0};
+  }
+  int64_t ys[16], xs[16];
+  i = i0, j = j0;
+  for (int64_t r = 0; r < rows; r++) {
+    ys[r] = i * p.in_step[0];
+    xs[r] = j * p.in_step[1];
+    if (++j == ph.grid_w) j = 0, i = i + 1 == ph.grid_h ? 0 : i + 1;
+  }
+  for (int64_t t = 0; t < ph.taps; t += step, q += rows) {
+    const int64_t off = ph.tap_off[t], dy = ph.dy[t], dx = ph.dx[t];
     for (int64_t r = 0; r < rows; r++) {
       const bool in = static_cast<uint64_t>(ys[r] + dy) < static_cast<uint64_t>(p.ih) &&
                       static_cast<uint64_t>(xs[r] + dx) < static_cast<uint64_t>(p.iw);
@@ -173,11 +196,17 @@ void block(const ConvParams& p, const ConvPhase& ph, const Table& fns, void* con
     t.n = n;
     t.lo = p.act.lo;
     t.hi = p.act.hi;
+    // While the tiles of this panel are computed, the next one comes closer, an equal part with each tile.
+    const int64_t panel = nv * V::N * k * 4, distance = tiles > 1 || panel < kAhead ? panel : kAhead;
+    const bool ahead = p.prefetch && k >= kChunk;
+    t.lines = ahead ? (kChunk * nv * V::N * 4 + 64 * tiles - 1) / (64 * tiles) : 0;
     float** o = out;
     for (int64_t r = 0; r < tiles; r++) {
       t.rows = table + rt[r].first;
       t.taps = rt[r].taps;
       t.run = rt[r].run;
+      t.chunk = ahead ? kChunk : t.run;
+      t.ahead = reinterpret_cast<const char*>(t.w) + distance + r * panel / tiles;
       float* cols[16];
       for (int64_t i = 0; i < rt[r].rows; i++) cols[i] = o[i] + c0;
       t.out = cols;

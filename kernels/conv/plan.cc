@@ -256,6 +256,7 @@ Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out) {
     ph.mblocks = ceil_div(ph.m, tiles_per_block * p->max_rows);
     p->block_rows = max64(p->block_rows, ceil_div(ph.m, ph.mblocks));
   }
+  p->prefetch = all_tiles <= kMaxTiles && padded * k * 4 > (64 << 10);
   const int64_t row_items = phases[0].mblocks * s.groups * nph;
   const int64_t want = 8 * ctx.threads;
   p->nblocks = p->n_major ? p->panels : row_items >= want ? 1 : min64(p->panels, ceil_div(want, row_items));
