@@ -39,6 +39,15 @@ void check(const Status& s) {
   throw std::logic_error("unreachable");
 }
 
+py::buffer_info contiguous(py::handle h) {
+  if (!PyObject_CheckBuffer(h.ptr())) bad_input("expected bytes or another buffer");
+  py::buffer_info info = py::reinterpret_borrow<py::buffer>(h).request();
+  py::ssize_t step = info.itemsize;
+  for (py::ssize_t d = info.ndim; d-- > 0; step *= info.shape[d])
+    if (info.strides[d] != step && info.shape[d] > 1) bad_input("buffer is not C-contiguous");
+  return info;
+}
+
 py::dtype numpy_dtype(DType t) {
   switch (t) {
     case DType::f32:
@@ -94,10 +103,7 @@ class NativeModel {
     irk::LoadOptions options{isa ? isa->c_str() : nullptr, threads};
     Status s;
     if (PyObject_CheckBuffer(source.ptr())) {
-      const py::buffer_info info = py::reinterpret_borrow<py::buffer>(source).request();
-      py::ssize_t step = info.itemsize;
-      for (py::ssize_t d = info.ndim; d-- > 0; step *= info.shape[d])
-        if (info.strides[d] != step) bad_input("artifact bytes must be contiguous");
+      const py::buffer_info info = contiguous(source);
       py::gil_scoped_release nogil;
       s = irk::Model::load_memory(info.ptr, info.size * info.itemsize, options, &m->model_);
     } else {
@@ -283,24 +289,6 @@ class NativeModel {
     return out;
   }
 
-  // A read-only view of a constant; it keeps the model, and so the mapping, alive.
-  static py::array tensor(const py::object& self, const std::string& name) {
-    const irk::ConstTensor* c = self.cast<const NativeModel&>().model_->consts().find(name.c_str());
-    if (!c) throw py::key_error(name);
-    py::array a(numpy_dtype(c->tensor.dtype), shape_of(c->tensor), c->tensor.data, self);
-    py::detail::array_proxy(a.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
-    return a;
-  }
-
-  py::dict constants() const {
-    py::dict out;
-    for (int64_t i = 0; i < model_->consts().size(); i++) {
-      const irk::ConstTensor& c = model_->consts()[i];
-      out[c.name] = py::array(numpy_dtype(c.tensor.dtype), shape_of(c.tensor), c.tensor.data);
-    }
-    return out;
-  }
-
   std::vector<std::string> kernels() const {
     std::vector<std::string> out;
     for (size_t i = 0; i < n_steps(); i++) out.push_back(kernel(static_cast<int64_t>(i)));
@@ -333,6 +321,15 @@ class NativeModel {
     if (n < 1) bad_input("threads must be at least 1, got " + std::to_string(n));
     check(model_->set_threads(n));
   }
+  // A read-only view; it keeps the model, and so the mapped file, alive.
+  static py::array tensor(const py::object& self, const std::string& name) {
+    const irk::ConstTensor* c = self.cast<NativeModel&>().model_->consts().find(name.c_str());
+    if (!c) throw py::key_error(name);
+    py::array a(numpy_dtype(c->tensor.dtype), shape_of(c->tensor), c->tensor.data, self);
+    py::detail::array_proxy(a.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+    return a;
+  }
+
   std::string isa() const { return irk::isa_name(model_->isa()); }
   std::string tree() const { return model_->plan().tree; }
   int64_t arena() const { return model_->plan().arena; }
@@ -469,7 +466,7 @@ std::string effective_isa(const std::optional<std::string>& cap) {
 uint64_t xxh64(const py::args& buffers) {
   irk::Xxh64 h;
   for (py::handle b : buffers) {
-    const py::buffer_info info = py::reinterpret_borrow<py::buffer>(b).request();
+    const py::buffer_info info = contiguous(b);
     h.update(info.ptr, info.size * info.itemsize);
   }
   return h.digest();
@@ -497,7 +494,6 @@ PYBIND11_MODULE(_native, m) {
       .def("profile", &NativeModel::profile, py::arg("inputs"), py::arg("repeats") = 1)
       .def("trace", &NativeModel::trace, py::arg("inputs"))
       .def("steps", &NativeModel::steps)
-      .def("constants", &NativeModel::constants)
       .def("tensor_names", &NativeModel::tensor_names)
       .def("tensor", &NativeModel::tensor, py::arg("name"))
       .def("set_kernel", &NativeModel::set_kernel, py::arg("step"), py::arg("fn"), py::arg("params") = 0,

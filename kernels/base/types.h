@@ -9,10 +9,16 @@ enum class DType : uint8_t { f32, f64, i8, u8, i16, i32, i64, boolean };
 
 inline int64_t dtype_size(DType t) {
   switch (t) {
-    case DType::f32: case DType::i32: return 4;
-    case DType::f64: case DType::i64: return 8;
-    case DType::i16: return 2;
-    default: return 1;
+    case DType::f32:
+    case DType::i32:
+      return 4;
+    case DType::f64:
+    case DType::i64:
+      return 8;
+    case DType::i16:
+      return 2;
+    default:
+      return 1;
   }
 }
 
@@ -23,12 +29,13 @@ constexpr int kMaxRank = 8;
 constexpr int kMaxOperands = 64;
 constexpr int kMaxThreads = 256;
 
-// A tensor of a step, as the loader has checked it: dims > 0, count and bytes do not overflow. Dims are in memory order.
+// A tensor of a step, as the loader has checked it: dims > 0, count and bytes do not overflow. Dims are in memory
+// order.
 struct Tensor {
   DType dtype;
   int rank;
   int64_t dims[kMaxRank];
-  float scale;       // per-tensor quantization; scale == 0: none
+  float scale;  // per-tensor quantization; scale == 0: none
   int32_t zero;
   const void* data;  // constants only, else null; 64-byte alignment is not promised
   int64_t count;     // elements

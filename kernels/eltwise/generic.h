@@ -2,7 +2,7 @@
 #pragma once
 #include <string.h>
 
-#include "base/vmath.h"
+#include "base/loops.h"
 #include "eltwise/eltwise.h"
 
 namespace irk {
@@ -12,25 +12,16 @@ namespace eltwise_impl {
 using namespace irk::eltwise;
 
 template <class V, class Fn>
-IRK_INLINE void loop1(const float* a, float* d, int64_t n, Fn fn) {
-  int64_t i = 0;
-  for (; i + V::N <= n; i += V::N) V::store(d + i, fn(V::load(a + i)));
-  if (i < n) V::store_n(d + i, fn(V::load_n(a + i, n - i)), n - i);
-}
-
-template <class V, class Fn>
 IRK_INLINE void loop2(const float* a, const float* b, float* d, int64_t n, const Instr& in, Fn fn) {
   typedef typename V::F F;
   if (in.b_scalar) {
     const F s = V::set(*b);
-    loop1<V>(a, d, n, [s, fn](F x) __attribute__((always_inline)) { return fn(x, s); });
+    map<V>(a, d, n, [s, fn](F x) __attribute__((always_inline)) { return fn(x, s); });
   } else if (in.a_scalar) {
     const F s = V::set(*a);
-    loop1<V>(b, d, n, [s, fn](F x) __attribute__((always_inline)) { return fn(s, x); });
+    map<V>(b, d, n, [s, fn](F x) __attribute__((always_inline)) { return fn(s, x); });
   } else {
-    int64_t i = 0;
-    for (; i + V::N <= n; i += V::N) V::store(d + i, fn(V::load(a + i), V::load(b + i)));
-    if (i < n) V::store_n(d + i, fn(V::load_n(a + i, n - i), V::load_n(b + i, n - i)), n - i);
+    map2<V>(a, b, d, n, fn);
   }
 }
 
@@ -39,9 +30,9 @@ void execute(const Instr& in, const float* const* val, float* d, int64_t n) {
   typedef typename V::F F;
   const float *a = val[in.a], *b = val[in.b];
   switch (in.op) {
-#define IRK_CASE1(name, expr)                                                   \
-  case op_##name:                                                               \
-    loop1<V>(a, d, n, [](F x) __attribute__((always_inline)) { return expr; }); \
+#define IRK_CASE1(name, expr)                                                 \
+  case op_##name:                                                             \
+    map<V>(a, d, n, [](F x) __attribute__((always_inline)) { return expr; }); \
     break
 #define IRK_CASE2(name, expr)                                                               \
   case op_##name:                                                                           \
@@ -85,7 +76,7 @@ void execute(const Instr& in, const float* const* val, float* d, int64_t n) {
       break;
     case op_clip: {
       const F lo = V::set(*b), hi = V::set(*val[in.c]);
-      loop1<V>(a, d, n, [lo, hi](F x) __attribute__((always_inline)) { return vmath::clip<V>(x, lo, hi); });
+      map<V>(a, d, n, [lo, hi](F x) __attribute__((always_inline)) { return vmath::clip<V>(x, lo, hi); });
       break;
     }
     default:
@@ -98,7 +89,7 @@ template <class V>
 void line_up(const float* p, int64_t s1, int64_t s0, int64_t rows, int64_t cols, float* d) {
   for (int64_t r = 0; r < rows; ++r, p += s1, d += cols) {
     if (s0 == 1) {
-      loop1<V>(p, d, cols, [](typename V::F x) { return x; });
+      map<V>(p, d, cols, [](typename V::F x) { return x; });
     } else {
       for (int64_t c = 0; c < cols; ++c) d[c] = p[c * s0];
     }

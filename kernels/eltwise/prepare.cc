@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "runtime/family.h"
+#include "runtime/kernel_name.h"
 
 namespace irk {
 namespace {
@@ -235,10 +236,7 @@ Status irk_prepare_eltwise(StepContext& ctx, PreparedStep* step) {
   step->items = ctx.out[0]->count / (p->rows * p->cols) * p->tiles_r * p->tiles_c;
   step->grain = kWorthAThread / (tile * cost) + 1;
   step->scratch = slots * p->slot_floats * 4;
-  step->kernel = row->nr == 16  ? "eltwise.f32.avx512"
-                 : row->nr == 8 ? "eltwise.f32.avx2"
-                 : row->nr == 4 ? "eltwise.f32.neon"
-                                : "eltwise.f32.scalar";
+  step->kernel = IRK_KERNEL_NAME("eltwise.f32", row);
   return Status();
 }
 

@@ -26,7 +26,7 @@ bool is_host_family(const char* family) {
   return false;
 }
 
-// Zeroed (fresh pages), in huge pages where they are to be had: the arena is what inference walks all the time.
+// Not zeroed. In huge pages where they are to be had: the arena is what inference walks all the time.
 void* alloc_pages(int64_t bytes) {
   constexpr int64_t kHuge = 2 << 20;
   const bool big = bytes >= 2 * kHuge;
@@ -216,6 +216,7 @@ Status Model::prepare(const LoadOptions& options) {
     return fail(Code::out_of_memory, "out of memory for %lld steps", ll(plan_.steps.size()));
   const FpEnv fp;  // what a prepare function computes must not depend on the caller's modes either
   for (int64_t i = 0; i < steps_.size(); i++) IRK_TRY(prepare_step(i));
+  IRK_TRY(list_patches());
   Context* c;
   IRK_TRY(acquire(&c));  // so that a model whose memory is not to be had fails here, and calls allocate nothing
   c->busy.store(0, std::memory_order_release);
@@ -251,6 +252,23 @@ Status Model::prepare_step(int64_t i) {
   ctx.loc = loc;
   IRK_TRY(prepare(ctx, &s.prepared));
   return set_kernel(i, s.prepared);
+}
+
+Status Model::list_patches() {
+  const auto is_port = [](const PlanTensor& t) { return t.place == Place::input || t.place == Place::output; };
+  int64_t n = 0;
+  for (int32_t t : plan_.operands) n += t >= 0 && is_port(plan_.tensors[t]);
+  if (!patches_.alloc(n)) return fail(Code::out_of_memory, "out of memory for %lld operands", ll(n));
+  n = 0;
+  for (int64_t i = 0; i < steps_.size(); i++) {
+    const PlanStep& p = plan_.steps[i];
+    for (int k = 0; k < p.n_in + p.n_out; k++) {
+      const int32_t t = plan_.operands[p.operands + k];
+      if (t < 0 || !is_port(plan_.tensors[t])) continue;
+      patches_[n++] = {steps_[i].bufs + k, plan_.tensors[t].pos, plan_.tensors[t].place == Place::input};
+    }
+  }
+  return Status();
 }
 
 Status Model::set_threads(int threads) {
@@ -311,17 +329,8 @@ Status Model::run(const void* const* inputs, void* const* outputs, const RunOpti
   IRK_TRY(check_buffers(inputs, outputs));
   Context* c;
   IRK_TRY(acquire(&c));
-  for (int64_t i = 0; i < steps_.size(); i++) {
-    const PlanStep& p = plan_.steps[i];
-    const int32_t* ops = &plan_.operands[p.operands];
-    void** bufs = &c->bufs[steps_[i].bufs];
-    for (int k = 0; k < p.n_in + p.n_out; k++) {
-      if (ops[k] < 0) continue;
-      const PlanTensor& t = plan_.tensors[ops[k]];
-      if (t.place == Place::input) bufs[k] = const_cast<void*>(inputs[t.pos]);
-      if (t.place == Place::output) bufs[k] = outputs[t.pos];
-    }
-  }
+  void** bufs = c->bufs.data();
+  for (const Patch& p : patches_) bufs[p.slot] = p.input ? const_cast<void*>(inputs[p.port]) : outputs[p.port];
   const FpEnv fp;
   const Status s = run_steps(c, options);
   c->busy.store(0, std::memory_order_release);

@@ -64,6 +64,10 @@ class Model {
     int64_t bufs;  // first of the step's entries in Context::bufs
     int n_bufs;
   };
+  struct Patch {  // an entry of Context::bufs that is set per call
+    int64_t slot, port;
+    bool input;
+  };
   struct Context;
   struct Block;
   class Blocks final : public StepAllocator {
@@ -80,6 +84,7 @@ class Model {
   Status load_bytes(const LoadOptions& options);
   Status prepare(const LoadOptions& options);
   Status prepare_step(int64_t i);
+  Status list_patches();
   Status check_buffers(const void* const* inputs, void* const* outputs) const;
   Status acquire(Context** out);
   Status fit(Context* c);
@@ -93,6 +98,7 @@ class Model {
   Plan plan_;
   Blocks blocks_;
   Array<Step> steps_;
+  Array<Patch> patches_;
   int64_t n_bufs_ = 0;
   int64_t scratch_ = 0;  // of one thread
   Isa isa_ = Isa::scalar;

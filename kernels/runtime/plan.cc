@@ -108,6 +108,10 @@ class Reader {
     int64_t z = 0;
     if (zero && (!zero->as_int(&z) || z < INT32_MIN || z > INT32_MAX))
       return fail(Code::bad_file, "plan tensor %lld: 'zero' is not a 32-bit integer", ll(i));
+    const bool fits = t->dtype == DType::i8 ? z >= -128 && z <= 127 : t->dtype == DType::u8 ? z >= 0 && z <= 255 : true;
+    if (!fits)
+      return fail(Code::bad_file, "plan tensor %lld: zero point %lld does not fit %s", ll(i), ll(z),
+                  dtype_name(t->dtype));
     t->zero = static_cast<int32_t>(z);
     return Status();
   }

@@ -1,0 +1,6 @@
+#include "base/vec_avx2.h"
+#include "norm/generic.h"
+
+extern "C" void irk_norm_f32_avx2(void* const* bufs, const void* params, int64_t begin, int64_t end) {
+  irk::norm_impl::run<irk::VecAvx2>(bufs, params, begin, end);
+}
