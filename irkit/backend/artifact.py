@@ -219,9 +219,10 @@ class _Sidecar(Mapping[str, Array]):
             return self._native.tensor(name)  # type: ignore[no-any-return]
         shape, order, sparse = self._stored[name]
         if sparse:
-            from irkit.sparse.encode import CSR_PARTS, decode_csr
+            from irkit.sparse.encodings import CSR_PARTS, Csr, decode_csr
 
-            array = decode_csr(*(self._native.tensor(f"{name}.{p}") for p in CSR_PARTS), columns=math.prod(shape[1:]))
+            values, columns, rows = (self._native.tensor(f"{name}.{p}") for p in CSR_PARTS)
+            array = decode_csr(Csr(values, columns, rows, (shape[0], math.prod(shape[1:]))))
         else:
             array = self._native.tensor(name)
         t = TensorType(tuple(shape), DType.of(array.dtype), None, Encoding(tuple(order)))

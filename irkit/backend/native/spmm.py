@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from irkit.backend.kernel import Const, Step, lowering
 from irkit.backend.native.anchor import NHWC, anchor_of, join
 from irkit.ir.graph import Operation
-from irkit.ir.types import Array
 from irkit.ops import conv2d, fused, linear
-
-MIN_ROWS = 8  # with fewer rows (pixels) the kernel's vectors over rows are mostly empty and dense weights win
-
-
-def csr(w: Array) -> tuple[Array, Array, Array]:
-    """Values f32 [nnz], column indices i32 [nnz] and row starts i32 [O + 1] of a matrix [O, K]."""
-    rows, columns = np.nonzero(w)
-    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=w.shape[0]))])
-    return w[rows, columns].astype(np.float32), columns.astype(np.int32), starts.astype(np.int32)
+from irkit.sparse.cost import MIN_ROWS
+from irkit.sparse.encodings import CSR_PARTS, encode_csr
 
 
 @lowering(conv2d, linear, fused, priority=20)
@@ -36,12 +26,12 @@ def lower_spmm(op: Operation) -> Step | None:
         return None
     o = a.w.type.shape[0]
     rows = a.out.type.size // o
-    values, columns, starts = csr(a.weights.reshape(o, -1))
-    if rows < MIN_ROWS or values.size == 0:
+    if rows < MIN_ROWS or not a.weights.any():
         return None
+    csr = encode_csr(a.weights.reshape(o, -1))
     name = a.w.name or "w"
-    held = [Const(values, f"{name}.values"), Const(columns, f"{name}.columns"), Const(starts, f"{name}.rows")]
-    zeros = 1 - values.size / a.weights.size
+    held = [Const(getattr(csr, part), f"{name}.{part}") for part in CSR_PARTS]
+    zeros = 1 - csr.values.size / a.weights.size
     note = join(f"sparse, {100 * zeros:.0f}% zeros", a.note)
     macs = rows * a.weights.size
     return Step("spmm", [a.x, *held, *a.epilogue], [a.out], dict(a.act), macs=macs, note=note)

@@ -1,0 +1,65 @@
+"""Sparse storage of weight matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from irkit.errors import IRError
+from irkit.ir.types import Array
+
+CSR_PARTS = ("values", "columns", "rows")  # the arrays of a matrix; an artifact stores each as <name>.<part>
+
+
+@dataclass(frozen=True, eq=False)
+class Csr:
+    """Compressed sparse rows of a matrix [O, K]: row i holds entries ``rows[i] : rows[i + 1]``."""
+
+    values: Array  # [nnz], dtype of the matrix
+    columns: npt.NDArray[np.int32]  # [nnz], ascending within a row
+    rows: npt.NDArray[np.int32]  # [O + 1]
+    shape: tuple[int, int]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the three arrays."""
+        return self.values.nbytes + self.columns.nbytes + self.rows.nbytes
+
+
+def encode_csr(matrix: Array) -> Csr:
+    """The non-zeros of ``matrix`` [O, K], float32 or int8. NaN counts as a non-zero, negative zero as a zero.
+
+    IRError for another rank or dtype, and for more non-zeros than an int32 counts.
+    """
+    from irkit.sparse.encode import count_nonzeros, fill_csr  # compiled; reading the passes does not need it
+
+    if matrix.ndim != 2 or matrix.dtype not in (np.float32, np.int8):
+        raise IRError(f"csr: expected a float32 or int8 matrix, got {matrix.dtype}{list(matrix.shape)}")
+    if matrix.size >= 2**31:
+        raise IRError(f"csr: expected fewer than 2**31 elements, got {matrix.size}")
+    w = np.ascontiguousarray(matrix)
+    rows = np.zeros(w.shape[0] + 1, np.int32)
+    np.cumsum(count_nonzeros(w), out=rows[1:])
+    values = np.empty(int(rows[-1]), w.dtype)
+    columns = np.empty(int(rows[-1]), np.int32)
+    fill_csr(w, rows, values, columns)
+    return Csr(values, columns, rows, (w.shape[0], w.shape[1]))
+
+
+def decode_csr(csr: Csr) -> Array:
+    """The dense matrix; IRError when rows or columns are not what :func:`encode_csr` makes."""
+    o, k = csr.shape
+    r = csr.rows
+    if any(a.ndim != 1 or a.dtype.kind != "i" for a in (r, csr.columns)) or csr.values.ndim != 1:
+        raise IRError("csr: expected one-dimensional arrays, rows and columns of integers")
+    if len(r) != o + 1 or r[0] != 0 or (np.diff(r) < 0).any() or r[-1] != len(csr.values):
+        raise IRError(f"csr: row starts don't fit {o} rows and {len(csr.values)} values")
+    if len(csr.columns) != len(csr.values):
+        raise IRError(f"csr: {len(csr.values)} values but {len(csr.columns)} columns")
+    if len(csr.columns) and not (csr.columns.min() >= 0 and csr.columns.max() < k):
+        raise IRError(f"csr: a column is outside [0, {k})")
+    dense = np.zeros((o, k), csr.values.dtype)
+    dense[np.repeat(np.arange(o), np.diff(r)), csr.columns] = csr.values
+    return dense

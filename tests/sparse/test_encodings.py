@@ -1,0 +1,93 @@
+"""CSR encoding: round trips, order of entries, and what decoding refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from irkit.errors import IRError
+from irkit.sparse.cost import MAX_DENSITY, MIN_ROWS, sparse_wins
+from irkit.sparse.encodings import CSR_PARTS, decode_csr, encode_csr
+
+MATRICES = hnp.arrays(
+    st.sampled_from([np.float32, np.int8]),
+    hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=9),
+    elements=st.sampled_from([0, 0, 0, 1, -1, 5]),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(MATRICES)
+def test_round_trip(w: Any) -> None:
+    csr = encode_csr(w)
+    assert csr.values.dtype == w.dtype
+    assert len(csr.values) == np.count_nonzero(w)
+    back = decode_csr(csr)
+    assert back.dtype == w.dtype
+    assert np.array_equal(back, w)
+
+
+def test_layout() -> None:
+    csr = encode_csr(np.float32([[0, 3, 0, 4], [0, 0, 0, 0], [5, 0, -0.0, np.nan]]))
+    assert csr.rows.tolist() == [0, 2, 2, 4]
+    assert csr.columns.tolist() == [1, 3, 0, 3]
+    assert csr.values[:3].tolist() == [3, 4, 5]
+    assert np.isnan(csr.values[3])
+    assert csr.nbytes == 4 * 4 + 4 * 4 + 4 * 4
+
+
+def test_strided_matrix() -> None:
+    w = np.arange(24, dtype=np.float32).reshape(4, 6)[::2, ::-3]
+    assert np.array_equal(decode_csr(encode_csr(w)), w)
+
+
+@pytest.mark.parametrize(
+    ("w", "message"),
+    [
+        (np.zeros(3, np.float32), r"expected a float32 or int8 matrix, got float32\[3\]"),
+        (np.zeros((1, 1, 1), np.int8), r"got int8\[1, 1, 1\]"),
+        (np.zeros((2, 2)), r"got float64\[2, 2\]"),
+    ],
+)
+def test_encoding_refuses(w: Any, message: str) -> None:
+    with pytest.raises(IRError, match=message):
+        encode_csr(w)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": np.int32([0, 2])}, "row starts don't fit 3 rows"),
+        ({"rows": np.int32([0, 2, 1, 3])}, "row starts don't fit"),
+        ({"rows": np.int32([1, 2, 2, 3])}, "row starts don't fit"),
+        ({"rows": np.int32([0, 2, 2, 4])}, "row starts don't fit 3 rows and 3 values"),
+        ({"columns": np.int32([1, 3, 4])}, r"a column is outside \[0, 4\)"),
+        ({"columns": np.int32([-1, 3, 0])}, r"a column is outside \[0, 4\)"),
+        ({"columns": np.int32([1, 3])}, "3 values but 2 columns"),
+        ({"columns": np.float32([1, 3, 0])}, "rows and columns of integers"),
+        ({"rows": np.int32([[0, 2, 2, 3]])}, "one-dimensional"),
+    ],
+)
+def test_decoding_refuses(changes: dict[str, Any], message: str) -> None:
+    csr = encode_csr(np.float32([[0, 3, 0, 4], [0, 0, 0, 0], [5, 0, 0, 0]]))
+    with pytest.raises(IRError, match=message):
+        decode_csr(replace(csr, **changes))
+
+
+def test_parts_are_the_fields() -> None:
+    csr = encode_csr(np.eye(3, dtype=np.float32))
+    assert sum(getattr(csr, p).nbytes for p in CSR_PARTS) == csr.nbytes
+
+
+def test_prediction() -> None:
+    assert sparse_wins(196, 10000, 1000)
+    assert not sparse_wins(MIN_ROWS - 1, 10000, 1000)
+    assert not sparse_wins(196, 10000, int(10000 * MAX_DENSITY) + 1)
+    assert not sparse_wins(196, 100, 10)
+    assert not sparse_wins(196, 10000, 0)
