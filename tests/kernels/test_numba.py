@@ -1,0 +1,97 @@
+"""Programs compiled on the host give the bits of the native ones."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from irkit.backend.kernel import Step, lower
+from irkit.backend.native import eltwise
+from irkit.backend.numba_fused import available, compile_program, compile_step
+from irkit.ir.types import Array, TensorType
+from irkit.ops import softmax
+from irkit.ops.elementwise import EDGES
+from tests.kernels.test_eltwise import ORDERS, SHAPES, chain
+from tests.kernels.util import graph_of, load_step, same_bits
+
+pytest.importorskip("numba")
+
+
+def both(
+    inputs: list[Array], shape: tuple[int, ...], attrs: dict[str, list[int]], threads: int = 1
+) -> tuple[Array, Array]:
+    """Results of the native program and of the host-compiled one."""
+    model, feed = load_step("eltwise", inputs, [(shape, np.float32)], attrs, threads=threads)
+    native = model.run(feed)[0]
+    k = compile_program(shape, len(inputs), attrs)
+    model.set_kernel(0, k.address, 0, k.items, k.grain, 0, k.name, k)
+    assert model.kernels == [k.name]
+    return native, model.run(feed)[0]
+
+
+@pytest.mark.parametrize("name", [n for n in eltwise.CODES if n != "clip"])
+def test_every_instruction(name: str) -> None:
+    """Random bit patterns and ordinary numbers, through each instruction alone."""
+    rng = np.random.default_rng(11)
+    n = 50000
+    x = np.concatenate(
+        [rng.integers(0, 2**32, n, dtype=np.uint32).view(np.float32), rng.normal(0, 8, n).astype(np.float32)]
+    )
+    x = np.concatenate([x, np.tile(EDGES, len(EDGES))])
+    y = np.concatenate([rng.normal(0, 3, n).astype(np.float32), rng.integers(-5, 5, n).astype(np.float32)])
+    y = np.concatenate([y, np.repeat(EDGES, len(EDGES))])
+    inputs = [x] if eltwise.CODES[name] < 32 else [x, y]
+    attrs = {"code": [eltwise.CODES[name], 0, len(inputs) - 1, 0], "imm": [], "strides": [1] * len(inputs)}
+    if len(inputs) == 1:
+        attrs["code"][2] = 0
+    native, host = both(inputs, x.shape, attrs)
+    assert same_bits(native, host)
+
+
+@pytest.mark.parametrize(("a", "b"), SHAPES)
+def test_broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(1)
+    x, y = np.asarray(rng.standard_normal(a, np.float32)), np.asarray(rng.standard_normal(b, np.float32))
+    want = x - y
+    for order in ORDERS[:2] if want.ndim == 4 else [None]:
+        out = TensorType(want.shape).with_order(order)
+        strides = [s for v in (x, y) for s in eltwise.strides_in(TensorType(v.shape), out)]
+        native, host = both(
+            [x, y], out.storage_shape, {"code": [33, 0, 1, 0], "imm": [], "strides": strides}, threads=2
+        )
+        assert np.array_equal(out.from_storage(host), want) and same_bits(native, host)
+
+
+def test_fused_chain() -> None:
+    """From the fused body, by way of its lowering; a clip with immediate limits, a value used twice."""
+    g, x, s, _ = chain()
+    step = lower(next(o for o in g if o.name == "fused"))
+    assert step is not None
+    k = compile_step(step)
+    assert k is not None and k.source.count("for ") == 2
+    t = step.outputs[0].type
+    native, host = both([t.to_storage(x), s], t.storage_shape, step.attrs)
+    assert same_bits(native, host)
+
+
+def test_result_does_not_depend_on_threads() -> None:
+    x = np.random.default_rng(0).standard_normal((64, 5000), np.float32)
+    attrs = {"code": [10, 0, 0, 0], "imm": [], "strides": [5000, 1]}
+    assert same_bits(both([x], x.shape, attrs, 1)[1], both([x], x.shape, attrs, 2)[1])
+
+
+def test_other_steps_are_left_alone() -> None:
+    g = graph_of(softmax, [TensorType((2, 3))], axis=1)
+    step = lower(g.ops[0])
+    assert step is not None
+    assert compile_step(step) is None
+    assert compile_step(Step("eltwise", step.inputs, step.outputs, {})) is None  # a cast
+
+
+def test_numba_is_imported_late() -> None:
+    code = "import sys, irkit.backend.numba_fused as m; assert m.available(); assert 'numba' not in sys.modules"
+    assert available()
+    subprocess.run([sys.executable, "-c", code], check=True)
