@@ -143,7 +143,7 @@ class NativeModel {
     Status s;
     {
       py::gil_scoped_release nogil;
-      s = irk::Model::load_plan(json.data(), static_cast<int64_t>(json.size()), &table, options, &m->model_);
+      s = irk::Model::load_plan(json.data(), static_cast<int64_t>(json.size()), table, options, &m->model_);
     }
     check(s);
     m->describe_ports();

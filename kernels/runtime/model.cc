@@ -191,10 +191,18 @@ Status Model::load_memory(const void* data, int64_t size, const LoadOptions& opt
   return finish(s, out);
 }
 
-Status Model::load_plan(const char* json, int64_t n, ConstTable* consts, const LoadOptions& options, Model** out) {
+Status Model::load_plan(const char* json, int64_t n, const ConstTable& consts, const LoadOptions& options,
+                        Model** out) {
   IRK_TRY(create(out));
-  Status s = consts->seal();
-  if (s.ok()) s = read_plan(json, n, *consts, &(*out)->plan_);
+  ConstTable& own = (*out)->consts_;
+  Status s;
+  if (own.alloc(consts.size())) {
+    for (int64_t i = 0; i < consts.size(); i++) own.entries()[i] = consts[i];
+    s = own.seal();
+  } else {
+    s = fail(Code::out_of_memory, "out of memory for %lld constants", ll(consts.size()));
+  }
+  if (s.ok()) s = read_plan(json, n, own, &(*out)->plan_);
   if (s.ok()) s = (*out)->prepare(options);
   return finish(s, out);
 }

@@ -35,7 +35,8 @@ class Model {
   // Copies `data`.
   static Status load_memory(const void* data, int64_t size, const LoadOptions& options, Model** out);
   // The constants' names and data must outlive the model.
-  static Status load_plan(const char* json, int64_t n, ConstTable* consts, const LoadOptions& options, Model** out);
+  static Status load_plan(const char* json, int64_t n, const ConstTable& consts, const LoadOptions& options,
+                          Model** out);
   ~Model();
   Model(const Model&) = delete;
   Model& operator=(const Model&) = delete;
