@@ -33,10 +33,11 @@ def bn_factors(bn: Operation) -> tuple[F64, F64] | None:
     gamma, beta, mean, var = arrays
     if mean is None or var is None:
         return None
-    scale = 1.0 / np.sqrt(var.astype(np.float64) + bn.attrs["eps"])
-    if gamma is not None:
-        scale = scale * gamma
-    shift = -mean * scale if beta is None else beta - mean * scale
+    with np.errstate(all="ignore"):  # a variance below zero, or zero without eps: judged by the result
+        scale = 1.0 / np.sqrt(var.astype(np.float64) + bn.attrs["eps"])
+        if gamma is not None:
+            scale = scale * gamma
+        shift = -mean * scale if beta is None else beta - mean * scale
     return (scale, shift) if np.isfinite(scale).all() and np.isfinite(shift).all() else None
 
 
@@ -198,8 +199,10 @@ def fold_shift(op: Operation, rw: Rewriter) -> Replacement:
 
 def keeps_channels(r: Operation) -> bool:
     """True for a reshape that leaves batch and channels alone (as around a one-dimensional convolution)."""
+    if r.opdef is not reshape:
+        return False
     x, y = r.operand("x").type.shape, r.result.type.shape
-    return r.opdef is reshape and len(x) > 2 and len(y) > 1 and x[:2] == y[:2]
+    return len(x) > 2 and len(y) > 1 and x[:2] == y[:2]
 
 
 def _bn(rw: Rewriter, x: Value, bn: Operation) -> Value:
