@@ -83,7 +83,7 @@ def lower(
             )
         from irkit.passes.calibrate import Calibrate
 
-        calibrate = Calibrate(batches=calibration, run=_Runner(), keep_float=tuple(keep_float))
+        calibrate = Calibrate(batches=calibration, execute=_Runner(), keep_float=tuple(keep_float))
         optimize(graph, [calibrate], instruments)
         notes = list(calibrate.notes)
         optimize(graph, INTEGERIZE, instruments)

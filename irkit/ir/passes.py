@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from irkit.errors import IrkitError, ParseError, PassError
+from irkit.errors import CalibrationError, IrkitError, ParseError, PassError
 from irkit.ir.graph import Graph
 from irkit.ir.interp import Interpreter
 from irkit.ir.rewrite import count_hits
@@ -292,7 +292,7 @@ class PassManager:
             before = graph.clone()
             try:
                 records.append(self._run_one(p, graph))
-            except (KeyboardInterrupt, SystemExit):
+            except (KeyboardInterrupt, SystemExit, CalibrationError):  # the user's data, not the pass, is at fault
                 raise
             except Exception as e:
                 path = write_reproducer(before, self.passes[n:], self.reproducers)

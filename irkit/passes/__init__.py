@@ -1,5 +1,7 @@
-"""The passes. Importing this package registers all of them."""
+"""The passes, one a file. Importing this package imports all of them, which registers them."""
 
-from irkit.passes import canonicalize, cse, dce, fold_bn, fold_constants, fuse, layout, prune, sparsify
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = ["canonicalize", "cse", "dce", "fold_bn", "fold_constants", "fuse", "layout", "prune", "sparsify"]
+for _module in sorted(m.name for m in iter_modules(__path__)):
+    import_module(f"{__name__}.{_module}")
