@@ -194,6 +194,18 @@ class NativeModel {
     out_shapes_ = shapes;
   }
 
+  void run_into(const py::list& inputs, const py::list& outputs) {
+    std::vector<const void*> in = bind(inputs);
+    std::vector<const void*> out = bind(outputs, false);
+    std::vector<void*> out_ptr;
+    for (size_t i = 0; i < out.size(); i++) {
+      if (!py::reinterpret_borrow<py::array>(outputs[i]).writeable())
+        bad_input("output " + std::to_string(i) + " is not writeable");
+      out_ptr.push_back(const_cast<void*>(out[i]));
+    }
+    call(in.data(), out_ptr.data(), {});
+  }
+
   py::list profile(const py::list& inputs, int repeats) {
     if (repeats < 1) bad_input("repeats must be at least 1");
     std::vector<const void*> in = bind(inputs);
@@ -355,17 +367,18 @@ class NativeModel {
     bad_input(what + " has dtype " + py::str(a.dtype()).cast<std::string>() + ", which irkit does not have");
   }
 
-  std::vector<const void*> bind(const py::list& inputs) const {
-    const size_t n = static_cast<size_t>(model_->plan().inputs.size());
-    if (inputs.size() != n)
-      bad_input("expected " + std::to_string(n) + " input(s), got " + std::to_string(inputs.size()));
+  std::vector<const void*> bind(const py::list& arrays, bool input = true) const {
+    const auto& ports = input ? model_->plan().inputs : model_->plan().outputs;
+    const std::string kind = input ? "input" : "output";
+    const size_t n = static_cast<size_t>(ports.size());
+    if (arrays.size() != n)
+      bad_input("expected " + std::to_string(n) + " " + kind + "(s), got " + std::to_string(arrays.size()));
     std::vector<const void*> out(n);
     for (size_t i = 0; i < n; i++) {
-      py::handle h = inputs[i];
-      const irk::Tensor& t = model_->input(static_cast<int64_t>(i));
-      const auto what = [&] {
-        return "input " + std::to_string(i) + " '" + model_->plan().inputs[static_cast<int64_t>(i)].name + "'";
-      };
+      py::handle h = arrays[i];
+      const int64_t at = static_cast<int64_t>(i);
+      const irk::Tensor& t = input ? model_->input(at) : model_->output(at);
+      const auto what = [&] { return kind + " " + std::to_string(i) + " '" + ports[at].name + "'"; };
       if (!py::isinstance<py::array>(h))
         bad_input(what() + " is not a NumPy array but " + py::str(py::type::of(h)).cast<std::string>());
       const py::array a = py::reinterpret_borrow<py::array>(h);
@@ -489,6 +502,7 @@ PYBIND11_MODULE(_native, m) {
         py::arg("threads") = 0, "Load a plan (JSON) with its constants, C-contiguous arrays in memory order.");
   py::class_<NativeModel>(m, "Model")
       .def("run", &NativeModel::run, py::arg("inputs"))
+      .def("run_into", &NativeModel::run_into, py::arg("inputs"), py::arg("outputs"))
       .def("try_run", &NativeModel::try_run)
       .def("set_output_shapes", &NativeModel::set_output_shapes, py::arg("shapes"))
       .def("profile", &NativeModel::profile, py::arg("inputs"), py::arg("repeats") = 1)
