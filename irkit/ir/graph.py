@@ -261,7 +261,8 @@ class Graph:
         m: dict[Value, Value] = {} if mapping is None else mapping
         g = Graph(self.name)
         for v in self.inputs:
-            m[v] = g.add_input(v.type, v.name)
+            m[v] = g.add_input(v.type)
+            m[v].name = v.name
         for op in self:
             new = Operation(
                 op.opdef,

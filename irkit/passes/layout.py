@@ -69,6 +69,7 @@ class _Layout:
         self.made: dict[tuple[Value, Order], Value] = {}  # constants and relayouts by source and order
 
     def run(self) -> None:
+        erase_dead(self.graph)  # what is not needed must not ask for an order
         for op in self.graph.ops:
             if op.opdef is const:
                 continue
