@@ -9,7 +9,7 @@ namespace irk {
 namespace {
 
 struct Ops {
-  static constexpr int kDepth = 2, kSize = 2, kVectors = 2, kVectorBytes = 32, kSlack = 4;
+  static constexpr int kDepth = 2, kVectors = 2, kVectorBytes = 32;
 
   // Sixteen channels, or the first n of them without touching what lies behind.
   static IRK_INLINE __m128i load(const int8_t* p, int64_t n) {
@@ -19,48 +19,50 @@ struct Ops {
     return _mm_load_si128(reinterpret_cast<const __m128i*>(bytes));
   }
 
-  static void interleave(const QDwParams& p, const QDwBlock& b, const QDwScratch& s, const int8_t* const* rows,
-                         int64_t col, int64_t count, char* dst) {
+  static void interleave(const QDwParams& p, const QDwBlock& b, const int8_t* const* rows, int64_t col, int64_t count,
+                         char* dst) {
     const __m256i zx = _mm256_set1_epi16(static_cast<short>(p.zx));
     for (int64_t i = 0; i < count; i++, col += p.sw, dst += 32) {
       const bool inside = col >= 0 && col < p.iw;
       const __m256i u = inside && rows[0] ? _mm256_cvtepi8_epi16(load(rows[0] + col * p.c, b.n)) : zx;
       const __m256i v = inside && rows[1] ? _mm256_cvtepi8_epi16(load(rows[1] + col * p.c, b.n)) : zx;
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst), _mm256_unpacklo_epi16(u, v));
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst + s.vector), _mm256_unpackhi_epi16(u, v));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst + b.vector), _mm256_unpackhi_epi16(u, v));
     }
   }
 
+  // Sums of U columns; they go through memory so that the epilogue does not compete for registers with this loop.
   template <int U>
-  static IRK_INLINE void columns(const QDwParams& p, const QDwBlock& b, const QDwScratch& s, const char* src,
-                                 const uint8_t* w, char* out, const int8_t* res) {
+  static IRK_INLINE void sum_taps(const QDwParams& p, const QDwBlock& b, int64_t vector, const int64_t* offsets,
+                                  const char* src, const uint8_t* w, int32_t* sums) {
     __m256i acc[U][2];
     unroll<2>([&](auto q) IRK_LAMBDA {
       acc[0][q] = loadu(p.bias + b.lanes + 8 * q);
       unroll<U - 1>([&](auto u) IRK_LAMBDA { acc[u + 1][q] = acc[0][q]; });
     });
-    for (int64_t g = 0; g < p.groups; g++)
-      for (int64_t kw = 0; kw < p.kw; kw++, w += 64) {
-        const char* t = src + qdw_offset(p, s, g, kw, 32);
-        unroll<2>([&](auto q) IRK_LAMBDA {
-          const __m256i wq = loadu(w + 32 * q);
-          unroll<U>([&](auto u) IRK_LAMBDA {
-            acc[u][q] = _mm256_add_epi32(acc[u][q], _mm256_madd_epi16(loadu(t + q * s.vector + 32 * u), wq));
-          });
+    for (int64_t k = 0; k < p.taps; k++, w += 64) {
+      const char* t = src + offsets[k];
+      unroll<2>([&](auto q) IRK_LAMBDA {
+        const __m256i wq = loadu(w + 32 * q);
+        unroll<U>([&](auto u) IRK_LAMBDA {
+          acc[u][q] = _mm256_add_epi32(acc[u][q], _mm256_madd_epi16(loadu(t + 32 * u), wq));
         });
-      }
-    unroll<U>([&](auto u)
-                  IRK_LAMBDA { finish(p, b, acc[u], out + u * p.c * (p.f32 ? 4 : 1), res ? res + u * p.c : nullptr); });
+        t += vector;
+      });
+    }
+    unroll<U>([&](auto u) IRK_LAMBDA {
+      unroll<2>([&](auto q)
+                    IRK_LAMBDA { _mm256_store_si256(reinterpret_cast<__m256i*>(sums + 16 * u + 8 * q), acc[u][q]); });
+    });
   }
 
   static IRK_INLINE __m256i loadu(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 
   // Sixteen sums to outputs: lane i of vector q holds channels 8i + 4q .., so the first pack restores memory order.
-  static IRK_INLINE void finish(const QDwParams& p, const QDwBlock& b, const __m256i (&acc)[2], char* out,
-                                const int8_t* res) {
+  static void finish(const QDwParams& p, const QDwBlock& b, const int32_t* sums, char* out, const int8_t* res) {
     __m256 y[2];
     unroll<2>([&](auto q) IRK_LAMBDA {
-      y[q] = _mm256_mul_ps(_mm256_cvtepi32_ps(acc[q]), _mm256_loadu_ps(p.m + b.lanes + 8 * q));
+      y[q] = _mm256_mul_ps(_mm256_cvtepi32_ps(loadu(sums + 8 * q)), _mm256_loadu_ps(p.m + b.lanes + 8 * q));
     });
     if (__builtin_expect(p.f32, 0)) {
       alignas(32) float all[16];
@@ -95,21 +97,25 @@ struct Ops {
     }
   }
 
-  static void outputs(const QDwParams& p, const QDwBlock& b, const QDwScratch& s, const char* src, const uint8_t* w,
+  static void outputs(const QDwParams& p, const QDwBlock& b, const int64_t* offsets, const char* src, const uint8_t* w,
                       int64_t count, char* out, const int8_t* res) {
-    const auto advance = [&](int64_t n) {
+    alignas(32) int32_t sums[4 * 16];
+    const int64_t size = p.f32 ? 4 : 1;
+    while (count > 0) {
+      const int64_t n = count >= 4 ? 4 : count >= 2 ? 2 : 1;
+      if (n == 4)
+        sum_taps<4>(p, b, b.vector, offsets, src, w, sums);
+      else if (n == 2)
+        sum_taps<2>(p, b, b.vector, offsets, src, w, sums);
+      else
+        sum_taps<1>(p, b, b.vector, offsets, src, w, sums);
+      for (int64_t u = 0; u < n; u++) {
+        finish(p, b, sums + 16 * u, out, res);
+        out += p.c * size;
+        if (res) res += p.c;
+      }
       count -= n;
       src += n * 32;
-      out += n * p.c * (p.f32 ? 4 : 1);
-      if (res) res += n * p.c;
-    };
-    while (count >= 4) {
-      columns<4>(p, b, s, src, w, out, res);
-      advance(4);
-    }
-    while (count > 0) {
-      columns<1>(p, b, s, src, w, out, res);
-      advance(1);
     }
   }
 };

@@ -8,216 +8,238 @@
 namespace irk {
 namespace {
 
-struct Ops {
-  static constexpr int kDepth = 4, kSize = 1, kVectors = 4, kVectorBytes = 64, kSlack = 16;
-
-  // One row of a vector: 64 / width columns from `col` on, step columns apart, of b.n channels; zero point outside.
-  template <int Columns>
-  static IRK_INLINE __m512i load(const QDwParams& p, __mmask64 mask, const int8_t* row, int64_t col, __m512i zx) {
-    const int64_t step = p.sw * p.c;
-    const int8_t* r = row + col * p.c;
-    const auto inside = [&](int64_t i) IRK_LAMBDA { return col + i * p.sw >= 0 && col + i * p.sw < p.iw; };
-    if constexpr (Columns == 1) {
-      return inside(0) ? _mm512_maskz_loadu_epi8(mask, r) : zx;
-    } else if constexpr (Columns == 2) {
-      const __m256i z = _mm512_castsi512_si256(zx);
-      const __mmask32 k = static_cast<__mmask32>(mask);
-      const __m256i a = inside(0) ? _mm256_maskz_loadu_epi8(k, r) : z;
-      const __m256i b = inside(1) ? _mm256_maskz_loadu_epi8(k, r + step) : z;
-      return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
-    } else {
-      const __m128i z = _mm512_castsi512_si128(zx);
-      const __mmask16 k = static_cast<__mmask16>(mask);
-      __m128i a[4];
-      unroll<4>([&](auto i) IRK_LAMBDA { a[i] = inside(i) ? _mm_maskz_loadu_epi8(k, r + i * step) : z; });
-      const __m256i lo = _mm256_inserti128_si256(_mm256_castsi128_si256(a[0]), a[1], 1);
-      const __m256i hi = _mm256_inserti128_si256(_mm256_castsi128_si256(a[2]), a[3], 1);
-      return _mm512_inserti64x4(_mm512_castsi256_si512(lo), hi, 1);
-    }
-  }
-  // The same where all columns are inside the image.
-  template <int Columns>
-  static IRK_INLINE __m512i load_inside(const QDwParams& p, __mmask64 mask, const int8_t* r) {
-    const int64_t step = p.sw * p.c;
-    if constexpr (Columns == 1) {
-      return _mm512_maskz_loadu_epi8(mask, r);
-    } else if constexpr (Columns == 2) {
-      const __mmask32 k = static_cast<__mmask32>(mask);
-      return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_maskz_loadu_epi8(k, r)),
-                                _mm256_maskz_loadu_epi8(k, r + step), 1);
-    } else {
-      const __mmask16 k = static_cast<__mmask16>(mask);
-      __m128i a[4];
-      unroll<4>([&](auto i) IRK_LAMBDA { a[i] = _mm_maskz_loadu_epi8(k, r + i * step); });
-      const __m256i lo = _mm256_inserti128_si256(_mm256_castsi128_si256(a[0]), a[1], 1);
-      const __m256i hi = _mm256_inserti128_si256(_mm256_castsi128_si256(a[2]), a[3], 1);
-      return _mm512_inserti64x4(_mm512_castsi256_si512(lo), hi, 1);
-    }
-  }
-
-  static IRK_INLINE void store(char* dst, int64_t vector, const __m512i (&r)[4]) {
-    const __m512i flip = _mm512_set1_epi8(-128);
-    __m512i u[4];
-    unroll<4>([&](auto i) IRK_LAMBDA { u[i] = _mm512_xor_si512(r[i], flip); });
-    const __m512i ab0 = _mm512_unpacklo_epi8(u[0], u[1]), ab1 = _mm512_unpackhi_epi8(u[0], u[1]);
-    const __m512i cd0 = _mm512_unpacklo_epi8(u[2], u[3]), cd1 = _mm512_unpackhi_epi8(u[2], u[3]);
-    _mm512_storeu_si512(dst, _mm512_unpacklo_epi16(ab0, cd0));
-    _mm512_storeu_si512(dst + vector, _mm512_unpackhi_epi16(ab0, cd0));
-    _mm512_storeu_si512(dst + 2 * vector, _mm512_unpacklo_epi16(ab1, cd1));
-    _mm512_storeu_si512(dst + 3 * vector, _mm512_unpackhi_epi16(ab1, cd1));
-  }
-
-  template <int Columns>
-  static void interleave_block(const QDwParams& p, const QDwBlock& b, const QDwScratch& s, const int8_t* const* rows,
-                               int64_t col, int64_t count, char* dst) {
-    const __m512i zx = _mm512_set1_epi8(static_cast<char>(p.zx));
-    const __mmask64 mask = ~0ull >> (64 - b.n);
-    int64_t i = 0;
-    const auto edge = [&](int64_t end) {
-      for (; i < end; i += Columns, dst += 64) {
-        __m512i r[4];
-        for (int t = 0; t < 4; t++) r[t] = rows[t] ? load<Columns>(p, mask, rows[t], col + i * p.sw, zx) : zx;
-        store(dst, s.vector, r);
-      }
+// One row of a vector: Columns columns, `step` bytes apart.
+template <int Columns, bool Whole>
+IRK_INLINE __m512i load_row(const int8_t* r, int64_t step, __mmask64 mask) {
+  if constexpr (Columns == 1) {
+    return Whole ? _mm512_loadu_si512(r) : _mm512_maskz_loadu_epi8(mask, r);
+  } else if constexpr (Columns == 2) {
+    const auto part = [&](int i) IRK_LAMBDA {
+      return Whole ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(r + i * step))
+                   : _mm256_maskz_loadu_epi8(static_cast<__mmask32>(mask), r + i * step);
     };
-    // Columns [first, last) of this plane are inside the image.
-    int64_t first = col < 0 ? (-col + p.sw - 1) / p.sw : 0;
-    first = (first + Columns - 1) / Columns * Columns;
-    const int64_t last = col < p.iw ? (p.iw - 1 - col) / p.sw + 1 : 0;
-    edge(first < count ? first : count);
-    const int64_t stop = last < count ? last : count;
-    const int64_t step = p.sw * p.c;
-    if (rows[0] && rows[1] && rows[2] && rows[3]) {
-      const int8_t* at[4];
-      for (int t = 0; t < 4; t++) at[t] = rows[t] + (col + i * p.sw) * p.c;
-      for (; i + Columns <= stop; i += Columns, dst += 64) {
-        __m512i r[4];
-        unroll<4>([&](auto t) IRK_LAMBDA {
-          r[t] = load_inside<Columns>(p, mask, at[t]);
-          at[t] += Columns * step;
-        });
-        store(dst, s.vector, r);
-      }
-    } else {
-      for (; i + Columns <= stop; i += Columns, dst += 64) {
-        __m512i r[4];
-        unroll<4>([&](auto t) IRK_LAMBDA {
-          r[t] = rows[t] ? load_inside<Columns>(p, mask, rows[t] + (col + i * p.sw) * p.c) : zx;
-        });
-        store(dst, s.vector, r);
-      }
-    }
-    edge(count);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(part(0)), part(1), 1);
+  } else {
+    const auto part = [&](int i) IRK_LAMBDA {
+      return Whole ? _mm_loadu_si128(reinterpret_cast<const __m128i*>(r + i * step))
+                   : _mm_maskz_loadu_epi8(static_cast<__mmask16>(mask), r + i * step);
+    };
+    const __m256i lo = _mm256_inserti128_si256(_mm256_castsi128_si256(part(0)), part(1), 1);
+    const __m256i hi = _mm256_inserti128_si256(_mm256_castsi128_si256(part(2)), part(3), 1);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(lo), hi, 1);
   }
+}
 
-  static void interleave(const QDwParams& p, const QDwBlock& b, const QDwScratch& s, const int8_t* const* rows,
-                         int64_t col, int64_t count, char* dst) {
-    if (b.width == 64)
-      interleave_block<1>(p, b, s, rows, col, count, dst);
-    else if (b.width == 32)
-      interleave_block<2>(p, b, s, rows, col, count, dst);
-    else
-      interleave_block<4>(p, b, s, rows, col, count, dst);
+// Four rows to four vectors of four-tap dwords, as unsigned bytes.
+IRK_INLINE void store_group(char* dst, int64_t vector, const __m512i (&r)[4]) {
+  const __m512i flip = _mm512_set1_epi8(-128);
+  __m512i u[4];
+  unroll<4>([&](auto i) IRK_LAMBDA { u[i] = _mm512_xor_si512(r[i], flip); });
+  const __m512i ab0 = _mm512_unpacklo_epi8(u[0], u[1]), ab1 = _mm512_unpackhi_epi8(u[0], u[1]);
+  const __m512i cd0 = _mm512_unpacklo_epi8(u[2], u[3]), cd1 = _mm512_unpackhi_epi8(u[2], u[3]);
+  _mm512_storeu_si512(dst, _mm512_unpacklo_epi16(ab0, cd0));
+  _mm512_storeu_si512(dst + vector, _mm512_unpackhi_epi16(ab0, cd0));
+  _mm512_storeu_si512(dst + 2 * vector, _mm512_unpacklo_epi16(ab1, cd1));
+  _mm512_storeu_si512(dst + 3 * vector, _mm512_unpackhi_epi16(ab1, cd1));
+}
+
+template <int Columns, bool Whole>
+void interleave_columns(const QDwParams& p, const QDwBlock& b, const int8_t* const* rows, int64_t col, int64_t count,
+                        char* dst) {
+  const __mmask64 mask = ~0ull >> (64 - b.n);
+  const int64_t step = p.sw * p.c;
+  alignas(64) int8_t outside[64];
+  _mm512_store_si512(outside, _mm512_set1_epi8(static_cast<char>(p.zx)));
+  // A row outside the image is read from `outside`, over and over.
+  const int8_t* at[4];
+  int64_t next[4];
+  for (int t = 0; t < 4; t++) {
+    at[t] = rows[t] ? rows[t] + col * p.c : outside;
+    next[t] = rows[t] ? step : 0;
   }
-
-  // U vectors of 64 / width columns each.
-  template <int U>
-  static IRK_INLINE void vectors(const QDwParams& p, const QDwBlock& b, const QDwScratch& s, const char* src,
-                                 const uint8_t* w, int64_t left, char* out, const int8_t* res) {
-    __m512i acc[U][4];
-    unroll<4>([&](auto q) IRK_LAMBDA {
-      acc[0][q] = _mm512_loadu_si512(p.bias + b.lanes + 16 * q);
-      unroll<U - 1>([&](auto u) IRK_LAMBDA { acc[u + 1][q] = acc[0][q]; });
-    });
-    for (int64_t g = 0; g < p.groups; g++)
-      for (int64_t kw = 0; kw < p.kw; kw++, w += 256) {
-        const char* t = src + qdw_offset(p, s, g, kw, b.width);
-        unroll<4>([&](auto q) IRK_LAMBDA {
-          const __m512i wq = _mm512_loadu_si512(w + 64 * q);
-          unroll<U>([&](auto u) IRK_LAMBDA {
-            acc[u][q] = _mm512_dpbusd_epi32(acc[u][q], _mm512_loadu_si512(t + q * s.vector + 64 * u), wq);
-          });
-        });
-      }
-    const float* m = p.m + b.lanes;
-    unroll<U>([&](auto u) IRK_LAMBDA { finish(p, b, acc[u], m, left - u * (64 / b.width), out, res, u); });
-  }
-
-  // Sixty-four sums to outputs: lane i of vector q holds channels 16i + 4q .., so the packs restore memory order.
-  static IRK_INLINE void finish(const QDwParams& p, const QDwBlock& b, const __m512i (&acc)[4], const float* m,
-                                int64_t left, char* out, const int8_t* res, int64_t u) {
-    __m512 y[4];
-    unroll<4>([&](auto q)
-                  IRK_LAMBDA { y[q] = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[q]), _mm512_loadu_ps(m + 16 * q)); });
-    const int64_t per = 64 / b.width;
-    const __mmask64 mask = ~0ull >> (64 - b.n);
-    if (__builtin_expect(p.f32, 0)) {
-      float all[64];
-      unroll<4>([&](auto q) IRK_LAMBDA { _mm512_storeu_ps(all + 16 * q, y[q]); });
-      float* d = reinterpret_cast<float*>(out) + u * per * p.c;
-      for (int64_t i = 0; i < per && i < left; i++)
-        for (int64_t c = 0; c < b.n; c++) {
-          const int64_t at = i * b.width + c;
-          d[i * p.c + c] = all[at / 4 % 4 * 16 + at / 16 * 4 + at % 4];
+  const int64_t vector = b.vector, n = b.n;
+  const auto [first, stop] = qdw_inside(p, col);
+  int64_t i = 0;
+  const auto edge = [&](int64_t end) {
+    for (; i < end; i += Columns, dst += 64) {
+      alignas(64) int8_t part[4][64];
+      for (int t = 0; t < 4; t++) {
+        _mm512_store_si512(part[t], _mm512_load_si512(outside));
+        for (int k = 0; k < Columns; k++) {
+          if (i + k < first || i + k >= stop || !rows[t]) continue;
+          const int8_t* from = at[t] + (i + k) * step;
+          for (int64_t c = 0; c < n; c++) part[t][k * (64 / Columns) + c] = from[c];
         }
-      return;
+      }
+      __m512i r[4];
+      unroll<4>([&](auto t) IRK_LAMBDA { r[t] = _mm512_load_si512(part[t]); });
+      store_group(dst, vector, r);
     }
-    if (res) {
-      alignas(64) int8_t r[64];
-      const int8_t* from = res + u * per * p.c;
-      for (int64_t i = 0; i < per && i < left; i++)
-        for (int64_t c = 0; c < b.n; c++) r[i * b.width + c] = from[i * p.c + c];
-      const __m512i bytes = _mm512_load_si512(r);
+  };
+  edge(first < count ? first : count);
+  const int8_t* from[4] = {at[0] + i * next[0], at[1] + i * next[1], at[2] + i * next[2], at[3] + i * next[3]};
+  const int64_t move[4] = {next[0] * Columns, next[1] * Columns, next[2] * Columns, next[3] * Columns};
+  for (const int64_t end = stop < count ? stop : count; i + Columns <= end; i += Columns, dst += 64) {
+    __m512i r[4];
+    unroll<4>([&](auto t) IRK_LAMBDA {
+      r[t] = load_row<Columns, Whole>(from[t], next[t], mask);
+      from[t] += move[t];
+      asm("" : "+r"(from[t]));  // GCC would keep the four pointers in one vector and extract them for every load
+    });
+    store_group(dst, vector, r);
+  }
+  edge(count);
+}
+
+// Residual bytes of a vector's outputs, gathered with care for the ends of rows.
+template <int Columns>
+__m512i load_residual(const QDwParams& p, const QDwBlock& b, const int8_t* res, int64_t left) {
+  alignas(64) int8_t r[64] = {0};
+  for (int64_t i = 0; i < Columns && i < left; i++)
+    for (int64_t c = 0; c < b.n; c++) r[i * b.width + c] = res[i * p.c + c];
+  return _mm512_load_si512(r);
+}
+
+// Sums to outputs, `vectors` times 64. Lane i of vector q holds channels 16i + 4q .., so the packs restore memory
+// order.
+template <int Columns, bool Whole>
+void finish(const QDwParams& p, const QDwBlock& b, const int32_t* sums, int64_t left, int8_t* d, const int8_t* res) {
+  const float* m = p.m + b.lanes;
+  const __m512 m0 = _mm512_loadu_ps(m), m1 = _mm512_loadu_ps(m + 16), m2 = _mm512_loadu_ps(m + 32),
+               m3 = _mm512_loadu_ps(m + 48), mr = _mm512_set1_ps(p.mr);
+  const __m512 limit = _mm512_set1_ps(65536.f);  // far outside int8, far inside int32
+  const __m512i zy = _mm512_set1_epi16(static_cast<short>(p.zy)), zr = _mm512_set1_epi32(p.zr);
+  const __m512i lo = _mm512_set1_epi8(static_cast<char>(p.lo)), hi = _mm512_set1_epi8(static_cast<char>(p.hi));
+  const __mmask64 mask = ~0ull >> (64 - b.n);
+  const bool wide = p.wide;
+  const int64_t pixel = p.c;
+  for (; left > 0; left -= Columns, sums += 64, d += Columns * pixel) {
+    __m512 y[4] = {_mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums)), m0),
+                   _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums + 16)), m1),
+                   _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums + 32)), m2),
+                   _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums + 48)), m3)};
+    if (__builtin_expect(res != nullptr, 0)) {
+      const __m512i bytes = load_residual<Columns>(p, b, res, left);
+      res += Columns * pixel;
       unroll<4>([&](auto q) IRK_LAMBDA {
         // The bytes of vector q to the top of their dwords; the shift back sign-extends them.
         const __m512i pick = _mm512_set4_epi32((4 * q + 3) << 24 | 0x808080, (4 * q + 2) << 24 | 0x808080,
                                                (4 * q + 1) << 24 | 0x808080, (4 * q) << 24 | 0x808080);
-        const __m512i wide = _mm512_srai_epi32(_mm512_shuffle_epi8(bytes, pick), 24);
-        const __m512 f = _mm512_cvtepi32_ps(_mm512_sub_epi32(wide, _mm512_set1_epi32(p.zr)));
-        y[q] = _mm512_add_ps(y[q], _mm512_mul_ps(f, _mm512_set1_ps(p.mr)));
+        const __m512i r = _mm512_srai_epi32(_mm512_shuffle_epi8(bytes, pick), 24);
+        y[q] = _mm512_add_ps(y[q], _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(r, zr)), mr));
       });
     }
-    if (__builtin_expect(p.wide, 0)) {
-      const __m512 limit = _mm512_set1_ps(65536.f);  // far outside int8, far inside int32
-      unroll<4>([&](auto q) IRK_LAMBDA { y[q] = _mm512_min_ps(y[q], limit); });
-    }
-    const __m512i zy = _mm512_set1_epi16(static_cast<short>(p.zy));
+    if (__builtin_expect(wide, 0)) unroll<4>([&](auto q) IRK_LAMBDA { y[q] = _mm512_min_ps(y[q], limit); });
     const __m512i h0 = _mm512_packs_epi32(_mm512_cvtps_epi32(y[0]), _mm512_cvtps_epi32(y[1]));
     const __m512i h1 = _mm512_packs_epi32(_mm512_cvtps_epi32(y[2]), _mm512_cvtps_epi32(y[3]));
     __m512i v = _mm512_packs_epi16(_mm512_adds_epi16(h0, zy), _mm512_adds_epi16(h1, zy));
-    v = _mm512_max_epi8(v, _mm512_set1_epi8(static_cast<char>(p.lo)));
-    v = _mm512_min_epi8(v, _mm512_set1_epi8(static_cast<char>(p.hi)));
-    char* d = out + u * per * p.c;
-    if (b.width == 64) {
-      if (left > 0) _mm512_mask_storeu_epi8(d, mask, v);
-    } else if (b.width == 32) {
-      if (left > 0) _mm256_mask_storeu_epi8(d, static_cast<__mmask32>(mask), _mm512_castsi512_si256(v));
-      if (left > 1) _mm256_mask_storeu_epi8(d + p.c, static_cast<__mmask32>(mask), _mm512_extracti64x4_epi64(v, 1));
+    v = _mm512_min_epi8(_mm512_max_epi8(v, lo), hi);
+    if constexpr (Columns == 1) {
+      if (Whole)
+        _mm512_storeu_si512(d, v);
+      else
+        _mm512_mask_storeu_epi8(d, mask, v);
+    } else if constexpr (Columns == 2) {
+      const auto put = [&](int8_t* to, __m256i part) IRK_LAMBDA {
+        if (Whole)
+          _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), part);
+        else
+          _mm256_mask_storeu_epi8(to, static_cast<__mmask32>(mask), part);
+      };
+      put(d, _mm512_castsi512_si256(v));
+      if (left > 1) put(d + pixel, _mm512_extracti64x4_epi64(v, 1));
     } else {
       unroll<4>([&](auto i) IRK_LAMBDA {
-        if (left > i) _mm_mask_storeu_epi8(d + i * p.c, static_cast<__mmask16>(mask), _mm512_extracti32x4_epi32(v, i));
+        if (left > i)
+          _mm_mask_storeu_epi8(d + i * pixel, static_cast<__mmask16>(mask), _mm512_extracti32x4_epi32(v, i));
       });
     }
   }
+}
 
-  static void outputs(const QDwParams& p, const QDwBlock& b, const QDwScratch& s, const char* src, const uint8_t* w,
+void finish_f32(const QDwParams& p, const QDwBlock& b, const int32_t* sums, int64_t left, float* d) {
+  for (int64_t i = 0; i < left; i++)
+    for (int64_t c = 0; c < b.n; c++) {
+      const int64_t at = i % (64 / b.width) * b.width + c, lane = at / 4 % 4 * 16 + at / 16 * 4 + at % 4;
+      d[i * p.c + c] = static_cast<float>(sums[i / (64 / b.width) * 64 + lane]) * p.m[b.lanes + lane];
+    }
+}
+
+// Sums of U vectors; they go through memory so that the epilogue does not compete for registers with this loop.
+template <int U>
+IRK_INLINE void sum_taps(const QDwParams& p, const QDwBlock& b, int64_t vector, const int64_t* offsets, const char* src,
+                         const uint8_t* w, int32_t* sums) {
+  __m512i acc[U][4];
+  unroll<4>([&](auto q) IRK_LAMBDA {
+    acc[0][q] = _mm512_loadu_si512(p.bias + b.lanes + 16 * q);
+    unroll<U - 1>([&](auto u) IRK_LAMBDA { acc[u + 1][q] = acc[0][q]; });
+  });
+  for (int64_t k = 0; k < p.taps; k++, w += 256) {
+    const char* t = src + offsets[k];
+    unroll<4>([&](auto q) IRK_LAMBDA {
+      const __m512i wq = _mm512_loadu_si512(w + 64 * q);
+      unroll<U>([&](auto u)
+                    IRK_LAMBDA { acc[u][q] = _mm512_dpbusd_epi32(acc[u][q], _mm512_loadu_si512(t + 64 * u), wq); });
+      t += vector;
+    });
+  }
+  unroll<U>([&](auto u) IRK_LAMBDA {
+    unroll<4>([&](auto q) IRK_LAMBDA { _mm512_store_si512(sums + 64 * u + 16 * q, acc[u][q]); });
+  });
+}
+
+// One row of outputs of a block.
+template <int Columns, bool Whole>
+void output_row(const QDwParams& p, const QDwBlock& b, const int64_t* offsets, const char* src, const uint8_t* w,
+                int64_t count, char* out, const int8_t* res) {
+  constexpr int kMost = 16;  // vectors of sums kept at a time
+  alignas(64) int32_t sums[kMost * 64];
+  const int64_t vector = b.vector;
+  while (count > 0) {
+    const int64_t vectors = (count + Columns - 1) / Columns;
+    int64_t n = 0;
+    for (; n < kMost && n + 3 < vectors; n += 4) sum_taps<4>(p, b, vector, offsets, src + 64 * n, w, sums + 64 * n);
+    if (n < kMost && n + 1 < vectors) {
+      sum_taps<2>(p, b, vector, offsets, src + 64 * n, w, sums + 64 * n);
+      n += 2;
+    }
+    if (n < kMost && n < vectors) {
+      sum_taps<1>(p, b, vector, offsets, src + 64 * n, w, sums + 64 * n);
+      n += 1;
+    }
+    const int64_t done = n * Columns < count ? n * Columns : count;
+    if (p.f32)
+      finish_f32(p, b, sums, done, reinterpret_cast<float*>(out));
+    else
+      finish<Columns, Whole>(p, b, sums, done, reinterpret_cast<int8_t*>(out), res);
+    count -= done;
+    src += n * 64;
+    out += done * p.c * (p.f32 ? 4 : 1);
+    if (res) res += done * p.c;
+  }
+}
+
+struct Ops {
+  static constexpr int kDepth = 4, kVectors = 4, kVectorBytes = 64;
+
+  static void interleave(const QDwParams& p, const QDwBlock& b, const int8_t* const* rows, int64_t col, int64_t count,
+                         char* dst) {
+    if (b.width == 64)
+      (b.n == 64 ? interleave_columns<1, true> : interleave_columns<1, false>)(p, b, rows, col, count, dst);
+    else if (b.width == 32)
+      (b.n == 32 ? interleave_columns<2, true> : interleave_columns<2, false>)(p, b, rows, col, count, dst);
+    else
+      (b.n == 16 ? interleave_columns<4, true> : interleave_columns<4, false>)(p, b, rows, col, count, dst);
+  }
+
+  static void outputs(const QDwParams& p, const QDwBlock& b, const int64_t* offsets, const char* src, const uint8_t* w,
                       int64_t count, char* out, const int8_t* res) {
-    const int64_t per = 64 / b.width, size = p.f32 ? 4 : 1;
-    const auto advance = [&](int64_t vectors) {
-      count -= vectors * per;
-      src += vectors * 64;
-      out += vectors * per * p.c * size;
-      if (res) res += vectors * per * p.c;
-    };
-    while (count > 3 * per) {
-      vectors<4>(p, b, s, src, w, count, out, res);
-      advance(4);
-    }
-    if (count > per) {
-      vectors<2>(p, b, s, src, w, count, out, res);
-      advance(2);
-    }
-    if (count > 0) vectors<1>(p, b, s, src, w, count, out, res);
+    if (b.width == 64)
+      (b.n == 64 ? output_row<1, true> : output_row<1, false>)(p, b, offsets, src, w, count, out, res);
+    else if (b.width == 32)
+      (b.n == 32 ? output_row<2, true> : output_row<2, false>)(p, b, offsets, src, w, count, out, res);
+    else
+      (b.n == 16 ? output_row<4, true> : output_row<4, false>)(p, b, offsets, src, w, count, out, res);
   }
 };
 

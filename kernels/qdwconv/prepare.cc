@@ -134,7 +134,7 @@ Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
     const int64_t widest = pk.vectors * pk.bytes / 4;
     // The scratch of a pass should stay in L1 beside weights and outputs.
     const int64_t column = p->groups * widest * pk.depth * pk.size * s.sw;
-    const int64_t chunk = most(28672 / column, 16);
+    const int64_t chunk = most((s.sw > 1 ? 10240 : 24576) / column, 16);
     p->chunk = ceil_div(s.ow, ceil_div(s.ow, chunk));
 
     QDwBlock* blocks = static_cast<QDwBlock*>(ctx.alloc->alloc(p->blocks * static_cast<int64_t>(sizeof(QDwBlock))));
@@ -155,11 +155,28 @@ Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
       pack_block(pk, *p, s, blocks[i], w, bias, m);
     }
     p->block = blocks, p->w = w, p->bias = bias, p->m = m;
-    const int64_t span = (s.kw - 1) * s.dw + 1, columns = p->chunk + span / s.sw + 64 / pk.narrowest * 4 + 2;
+    const int64_t span = (s.kw - 1) * s.dw + 1;
+    p->planes = s.sw < span ? s.sw : span;
+    p->reach = (span - 1) / s.sw;
     int64_t scratch;
-    if (!mul_ok(columns * (s.sw < span ? s.sw : span), p->groups * widest * pk.depth * pk.size, &scratch))
+    const int64_t columns = p->chunk + p->reach + 16;  // a last group of vectors reads beyond, whatever is there
+    if (!mul_ok(columns * p->planes, p->groups * widest * pk.depth * pk.size, &scratch))
       return fail(Code::unsupported, "%s: kernel too large", ctx.loc);
     out->scratch = scratch + 256;
+    int64_t* offsets = static_cast<int64_t*>(ctx.alloc->alloc(p->blocks * p->taps * 8));
+    if (!offsets) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
+    for (int64_t i = 0; i < p->blocks; i++) {
+      QDwBlock& b = blocks[i];
+      const int64_t column_bytes = b.width * pk.depth * pk.size / pk.vectors;
+      b.plane = columns * column_bytes;
+      b.vector = b.plane * p->planes;
+      b.group = b.vector * pk.vectors;
+      for (int64_t g = 0; g < p->groups; g++)
+        for (int64_t kw = 0; kw < s.kw; kw++)
+          offsets[(i * p->groups + g) * s.kw + kw] =
+              g * b.group + kw * s.dw % s.sw * b.plane + kw * s.dw / s.sw * column_bytes;
+    }
+    p->offsets = offsets;
   }
   p->bands = ceil_div(s.oh, p->band);
   out->fn = row->fn;

@@ -16,9 +16,10 @@ namespace irk {
 
 // A run of channels that fill a vector, alone or with those of several columns.
 struct QDwBlock {
-  int64_t c0, n;     // channels
-  int64_t width;     // channels a vector column has room for
-  int64_t w, lanes;  // offset of the weights in bytes; of bias and multipliers in elements
+  int64_t c0, n;                 // channels
+  int64_t width;                 // channels a vector column has room for
+  int64_t plane, vector, group;  // bytes of the scratch: [group][vector][plane][column]
+  int64_t w, lanes;              // offset of the weights in bytes; of bias and multipliers in elements
 };
 
 struct QDwParams {
@@ -32,7 +33,10 @@ struct QDwParams {
   int64_t chunk;     // output columns per pass
   int64_t blocks;
   const QDwBlock* block;
-  const uint8_t* w;  // [block][row of band][tap][vector]
+  int64_t planes;          // of columns: stride, or less
+  int64_t reach;           // columns of a plane that taps read beyond the first
+  const int64_t* offsets;  // [block][tap]: of the first column that the tap reads
+  const uint8_t* w;        // [block][row of band][tap][vector]
   const int32_t* bias;
   const float* m;
   int32_t zx, zy, zr, lo, hi;
