@@ -11,7 +11,7 @@ from irkit.ir.graph import Graph, Operation, const_array
 from irkit.ir.passes import Effect, Pass
 from irkit.ir.types import DType, Encoding
 from irkit.ops import const, conv2d, linear
-from irkit.sparse.cost import MAX_DENSITY, sparse_wins
+from irkit.sparse.cost import sparse_wins
 
 
 def claimed_by_kernel(op: Operation) -> bool:
@@ -29,12 +29,12 @@ def claimed_by_kernel(op: Operation) -> bool:
 class Sparsify(Pass):
     """Sets the storage of constant weights to CSR where that is predicted to be faster (``irkit.sparse.cost``).
 
-    ``density`` is the highest fraction of non-zeros that is still encoded. Weights that any other kind of operation
-    uses stay dense. The numbers don't change.
+    ``density``, when given, is the highest fraction of non-zeros that is still encoded, whatever the prediction says.
+    Weights that any other kind of operation uses stay dense. The numbers don't change.
     """
 
     effect: ClassVar[Effect] = Effect.EXACT
-    density: float = MAX_DENSITY
+    density: float | None = None
 
     def run(self, graph: Graph) -> bool:
         """See the class."""

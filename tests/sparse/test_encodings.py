@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from irkit.errors import IRError
-from irkit.sparse.cost import MAX_DENSITY, MIN_ROWS, sparse_wins
+from irkit.sparse.cost import MIN_ROWS, break_even, sparse_wins
 from irkit.sparse.encodings import CSR_PARTS, decode_csr, encode_csr
 
 MATRICES = hnp.arrays(
@@ -86,8 +86,16 @@ def test_parts_are_the_fields() -> None:
 
 
 def test_prediction() -> None:
-    assert sparse_wins(196, 10000, 1000)
-    assert not sparse_wins(MIN_ROWS - 1, 10000, 1000)
-    assert not sparse_wins(196, 10000, int(10000 * MAX_DENSITY) + 1)
+    assert sparse_wins(196, 10000, 3500)
+    assert not sparse_wins(196, 10000, 4500)
+    assert sparse_wins(196, 10000, 4500, density=0.5)
+    assert not sparse_wins(16, 10000, 3500)
+    assert not sparse_wins(MIN_ROWS - 1, 10000, 10)
     assert not sparse_wins(196, 100, 10)
     assert not sparse_wins(196, 10000, 0)
+
+
+def test_more_rows_favour_sparse_weights() -> None:
+    limits = [break_even(16 * n) for n in range(1, 50)]
+    assert limits == sorted(limits)
+    assert 0.2 < limits[0] < limits[-1] < 0.42
