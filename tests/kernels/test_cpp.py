@@ -1,0 +1,78 @@
+"""Builds and runs the C++ tests: plain, under sanitizers, and for 64-bit Arm where its compiler and qemu are there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from irkit import _native
+
+ROOT = Path(__file__).parents[2]
+CROSS = ["--toolchain", str(ROOT / "kernels/cmake/aarch64-linux-gnu.cmake")]
+BUILDS: dict[str, list[str]] = {
+    "plain": [],
+    "asan": ["-DIRKIT_SANITIZE=address,undefined"],
+    "tsan": ["-DIRKIT_SANITIZE=thread"],
+}
+if shutil.which("aarch64-linux-gnu-g++") and shutil.which("qemu-aarch64"):
+    BUILDS["arm64"] = CROSS
+
+
+def build(name: str) -> Path:
+    """The build folder, kept from run to run."""
+    folder = ROOT / "build" / f"cpp-{name}"
+    options = ["-DIRKIT_TESTS=ON", "-DIRKIT_FAMILIES=testing", *BUILDS[name]]
+    if shutil.which("ninja"):
+        options += ["-G", "Ninja"]
+    subprocess.run(["cmake", "-S", str(ROOT / "kernels"), "-B", str(folder), *options], check=True, capture_output=True)
+    made = subprocess.run(["cmake", "--build", str(folder), "--parallel", "2"], capture_output=True, text=True)
+    assert made.returncode == 0, made.stdout[-4000:] + made.stderr[-4000:]
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BUILDS)
+def test_cpp(name: str) -> None:
+    folder = build(name)
+    launch = ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"] if name == "arm64" else []
+    no_fork = ["no-fork"] if name in ("arm64", "tsan") else []
+    for test, *args in (["json_test"], ["model_test", *no_fork], ["mutate_test", "1000", "1"]):
+        run = subprocess.run(
+            [*launch, str(folder / test), *args],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={k: v for k, v in os.environ.items() if not k.startswith("IRKIT_")},
+        )
+        assert run.returncode == 0, f"{test}: {run.stdout[-2000:]}{run.stderr[-4000:]}"
+        assert " 0 failed" in run.stdout
+
+
+def test_extension_exports_only_its_init_function() -> None:
+    nm = shutil.which("nm")
+    assert nm, "binutils come with every compiler"
+    out = subprocess.run([nm, "-D", "--defined-only", _native.__file__], capture_output=True, text=True, check=True)
+    names = {line.split()[-1] for line in out.stdout.splitlines()}
+    ours = {n for n in names if "irk" in n.lower() and not n.startswith("irk_")}
+    assert "PyInit__native" in names and not ours
+
+
+def test_isa_files_leave_no_weak_symbols() -> None:
+    """An inline function compiled for AVX-512 that wins at link time would crash every lesser CPU."""
+    objects = [
+        p
+        for p in (ROOT / "build").glob("native-*/CMakeFiles/irkit_objects.dir/*/*.o")
+        if p.name.startswith(("avx", "amx"))
+    ]
+    assert objects
+    weak = []
+    for o in objects:
+        out = subprocess.run(["nm", "-C", str(o)], capture_output=True, text=True, check=True).stdout
+        weak += [
+            f"{o.parent.name}/{o.name}: {line}" for line in out.splitlines() if line[17:18] in "WVu" and line[17:18]
+        ]
+    assert not weak
