@@ -8,7 +8,7 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -243,11 +243,25 @@ def write_reproducer(graph: Graph, passes: Sequence[Pass], folder: Path | str | 
     name = passes[0].name if passes else "graph"
     path = where / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}.ir"
     _write(path, text)
-    if sidecar:
-        with path.with_suffix(".npz").open("wb") as f:
-            arrays: dict[str, Any] = {f"k{i}": a for i, a in enumerate(sidecar.values())}
-            np.savez(f, keys=np.array(list(sidecar)), **arrays)
+    write_constants(path, sidecar)
     return path
+
+
+def write_constants(path: Path, constants: Mapping[str, Array]) -> None:
+    """Large constants of the text file ``path``, as the .npz beside it; none when there are none."""
+    if constants:
+        with path.with_suffix(".npz").open("wb") as f:
+            arrays: dict[str, Any] = {f"k{i}": a for i, a in enumerate(constants.values())}
+            np.savez(f, keys=np.array(list(constants)), **arrays)
+
+
+def read_constants(path: Path) -> dict[str, Array]:
+    """The constants that :func:`write_constants` put beside the text file ``path``; empty when there are none."""
+    beside = path.with_suffix(".npz")
+    if not beside.exists():
+        return {}
+    with np.load(beside, allow_pickle=False) as z:
+        return {str(key): z[f"k{i}"] for i, key in enumerate(z["keys"])}
 
 
 def read_reproducer(path: Path | str) -> tuple[Graph, list[Pass]]:
@@ -256,15 +270,10 @@ def read_reproducer(path: Path | str) -> tuple[Graph, list[Pass]]:
 
     path = Path(path)
     text = path.read_text(encoding="utf-8")
-    sidecar: dict[str, Array] = {}
-    beside = path.with_suffix(".npz")
-    if beside.exists():
-        with np.load(beside, allow_pickle=False) as z:
-            sidecar = {str(key): z[f"k{i}"] for i, key in enumerate(z["keys"])}
     first = text.split("\n", 1)[0]
     if not first.startswith("// RUN:"):
         raise ParseError(f"{path}: line 1: expected '// RUN: <pipeline>'")
-    return parse_graph(text, sidecar), parse_pipeline(first.removeprefix("// RUN:"))
+    return parse_graph(text, read_constants(path)), parse_pipeline(first.removeprefix("// RUN:"))
 
 
 class PassManager:
