@@ -178,10 +178,8 @@ def run_command(
 
 def load_or_build(spec: str, files: Any, shape: Any, threads: int | None) -> Any:
     """An artifact's model, or a model compiled to float."""
-    import irkit
-
     if spec.endswith(".irk"):
-        return irkit.load(spec, threads=threads)
+        return cli_io.load_artifact(Path(spec), threads)
     arrays = [f for f in files or () if f.suffix.lower() in cli_io.ARRAYS] if not shape else None
     return build(spec, arrays, shape, "native-fp32", None, None, threads, False, cli_io.Pixels())
 
@@ -194,9 +192,7 @@ def inspect_command(
     ir: Annotated[bool, typer.Option("--ir", help="Print the graph it runs.")] = False,
 ) -> None:
     """Show what is in an artifact and what runs where."""
-    import irkit
-
-    exe = irkit.load(artifact)
+    exe = cli_io.load_artifact(artifact)
     out.print(plan_table(exe))
     show_summary(exe)
     out.print(f"file   {escape(str(artifact))}, {artifact.stat().st_size / 1e6:.2f} MB")
@@ -334,7 +330,7 @@ def targets_command() -> None:
         full = Target.parse(t)
         table.add_row(t, str(full), "runs fastest" if full.arch == host_arch() else "runs, tuned for another CPU")
     out.print(table)
-    out.print(f"instruction sets here, best first: {', '.join(_native.isas())} (IRKIT_ISA caps them)")
+    out.print(f"instruction sets here, best first: {', '.join(reversed(_native.isas()))} (IRKIT_ISA caps them)")
 
 
 @app.command("demo")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from irkit.errors import CalibrationError, InputError, ModelError
+from irkit.errors import ArtifactError, CalibrationError, InputError, IrkitError, ModelError
 from irkit.ir.types import Array, DType, TensorType
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -74,6 +75,8 @@ def _is_model(x: Any) -> bool:
 
 
 def _load_file(path: Path, suffix: str) -> Any:
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # readers log what they also raise
     try:
         if suffix == ".pt2":
             import torch
@@ -87,8 +90,12 @@ def _load_file(path: Path, suffix: str) -> Any:
         return keras.models.load_model(path, compile=False)
     except ImportError as e:
         raise ModelError(f"model file {path} needs {e.name or 'a framework'}: {e}") from e
-    except (ValueError, RuntimeError, OSError, KeyError, TypeError) as e:
+    except IrkitError:
+        raise
+    except Exception as e:  # whatever a framework's reader meets in a damaged file
         raise ModelError(f"model file {path} can't be read: {str(e).splitlines()[0] if str(e) else e!r}") from e
+    finally:
+        logging.disable(before)
 
 
 def _keras_backend() -> str:
@@ -109,6 +116,16 @@ def read_graph(path: Path) -> tuple[Any, str]:
     first = text.split("\n", 1)[0]
     pipeline = first.removeprefix("// RUN:").strip() if first.startswith("// RUN:") else ""
     return parse_graph(text, read_constants(path)), pipeline
+
+
+def load_artifact(path: Path, threads: int | None = None) -> Any:
+    """A compiled model; errors name the file."""
+    import irkit
+
+    try:
+        return irkit.load(path, threads=threads)
+    except ArtifactError as e:
+        raise e if str(path) in str(e) else ArtifactError(f"{path}: {e}") from None
 
 
 # ---- inputs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,7 +32,11 @@ def reports_errors(command: F) -> F:
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
-            return command(*args, **kwargs)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # frameworks talk much
+                warnings.simplefilter("default", UserWarning)
+                warnings.showwarning = _show_warning
+                return command(*args, **kwargs)
         except (IrkitError, OSError) as e:
             if os.environ.get("IRKIT_TRACEBACK"):
                 raise
@@ -42,6 +47,10 @@ def reports_errors(command: F) -> F:
             raise typer.Exit(130) from None
 
     return wrapper  # type: ignore[return-value]
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    err.print(f"[yellow]warning:[/] {escape(str(message))}")
 
 
 class ShowProgress(Instrument):
@@ -59,7 +68,7 @@ def progress() -> Progress:
     """A transient bar on stderr: results on stdout stay clean."""
     return Progress(
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        console=err, transient=True,
+        console=err, transient=True, disable=not err.is_terminal,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import irkit.passes  # noqa: F401  (registers the passes)
-from irkit.errors import CalibrationError, InputError, IRError, ModelError
+from irkit.errors import CalibrationError, IRError, ModelError
 from irkit.ir.graph import Graph
 from irkit.ir.passes import Instrument, Pass, PassManager, parse_pipeline
 from irkit.ir.types import Array
@@ -43,8 +43,6 @@ def import_model(model: Any, example_inputs: Any = None) -> Graph:
     if is_torch_model(model):
         from irkit.frontends.torch import from_torch
 
-        if example_inputs is None:
-            raise InputError("example_inputs: a PyTorch model needs one example input, or a tuple of them")
         return from_torch(model, example_inputs)
     raise ModelError(
         "model: expected a torch.nn.Module, torch.export.ExportedProgram, keras.Model or irkit Graph, "

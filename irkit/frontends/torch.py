@@ -84,7 +84,7 @@ def _check_parameters(state: Mapping[str, torch.Tensor]) -> None:
 
 def _arguments(module: torch.nn.Module, example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if example is None:
-        raise InputError("example_inputs is missing: pass one array or a tuple of arrays, as the model is called")
+        raise InputError("example_inputs: a PyTorch model needs one example input, or a tuple of them")
     args, kwargs = ((), dict(example)) if isinstance(example, Mapping) else (example, {})
     if not isinstance(args, (tuple, list)):
         args = (args,)

@@ -73,7 +73,7 @@ def test_inputs_keep_their_names_and_order():
             return image * mask[0] - scale + mask[1]
 
     a, b, c, d = (torch.randn(2, 3) for _ in range(4))
-    with pytest.raises(InputError, match="example_inputs is missing"):
+    with pytest.raises(InputError, match="needs one example input"):
         from_torch(Model().eval())
     graph = from_torch(Model().eval(), {"image": a, "mask": [b, c], "scale": d})
     assert [v.name for v in graph.inputs] == ["image", "mask_0", "mask_1", "scale"]
