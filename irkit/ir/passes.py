@@ -44,6 +44,7 @@ class Pass:
 
     effect: ClassVar[Effect]
     name: ClassVar[str] = ""
+    rtol: ClassVar[float] = 1e-4  # ROUNDING: how far it may move an output, relative to the output's scale
 
     def __init_subclass__(cls) -> None:
         cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
@@ -180,7 +181,7 @@ class ValueCheck(Instrument):
     LOSSY: the change is recorded, not judged. Each sample is a tuple with one array per input of the graph.
     """
 
-    def __init__(self, samples: Sequence[Sequence[Array]], rtol: float = 1e-4) -> None:
+    def __init__(self, samples: Sequence[Sequence[Array]], rtol: float | None = None) -> None:
         self.samples = [tuple(s) for s in samples]
         self.rtol = rtol
         self.current: list[list[Array]] = []
@@ -203,7 +204,7 @@ class ValueCheck(Instrument):
             if len(olds) != len(news):
                 raise PassError(f"changed the number of outputs from {len(olds)} to {len(news)}")
             for i, (a, b) in enumerate(zip(olds, news, strict=True)):
-                message, error = compare(a, b, pass_.effect, self.rtol)
+                message, error = compare(a, b, pass_.effect, pass_.rtol if self.rtol is None else self.rtol)
                 record.error = max(record.error, error)
                 if message:
                     raise PassError(f"declares {pass_.effect.value}, but output {i} on sample {s} {message}")

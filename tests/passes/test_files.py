@@ -68,7 +68,7 @@ def test_file(path: Path, index: int, request: pytest.FixtureRequest) -> None:
     effect = max((p.effect for p in passes), key=ORDER.index)
     for s in samples:
         for a, b in zip(run(before, *s), run(g, *s), strict=True):
-            message, _ = compare(a, b, effect)
+            message, _ = compare(a, b, effect, max(p.rtol for p in passes))
             assert not message
     again = g.clone()
     PassManager(passes).run(again)
@@ -84,5 +84,5 @@ def test_file(path: Path, index: int, request: pytest.FixtureRequest) -> None:
 
 
 def test_every_pass_has_files() -> None:
-    folders = {p.parent.name for p in HERE.glob("*/*.ir")}
+    folders = {p.parent.name for p in HERE.glob("*/*.ir")} | {"calibrate"}  # needs data: test_calibrate.py
     assert {n for n, c in all_passes().items() if c.__module__.startswith("irkit.passes.")} == folders
