@@ -3,37 +3,37 @@
 #include <string.h>
 
 #include "qconv/qconv.h"
+#include "runtime/kernel_name.h"
 
 namespace irk {
 namespace {
 
 // How the kernels of an ISA want their operands; the tile itself comes from the table row.
 struct Packing {
-  int vec;      // accumulator lanes; a last, narrower tile is a whole number of vectors
-  int size;     // bytes of an element of packed weights and of the scratch copy
-  int depth;    // the scratch copy and the weights are padded to a multiple of this depth
-  int shift;    // added to the activations by the kernel
-  bool paired;  // tiles of two vectors interleave their channels (x86 packs work within 128-bit lanes)
-  const char* isa;
+  int vec;        // accumulator lanes; a last, narrower tile is a whole number of vectors
+  int size;       // bytes of an element of packed weights and of the scratch copy
+  int depth;      // the scratch copy and the weights are padded to a multiple of this depth
+  int shift;      // added to the activations by the kernel
+  bool paired;    // tiles of two vectors interleave their channels (x86 packs work within 128-bit lanes)
   int64_t grain;  // multiply-accumulates worth giving to a thread
 };
 
 Packing packing_of(Isa isa) {
   switch (isa) {
     case Isa::avx512vnni:
-      return {16, 1, 4, 128, true, "avx512vnni", 1500000};
+      return {16, 1, 4, 128, true, 1500000};
     case Isa::avx512:
-      return {16, 2, 2, 0, true, "avx512", 800000};
+      return {16, 2, 2, 0, true, 800000};
     case Isa::avx2:
-      return {8, 2, 2, 0, true, "avx2", 400000};
+      return {8, 2, 2, 0, true, 400000};
     case Isa::neoni8mm:
-      return {2, 1, 16, 0, false, "neoni8mm", 600000};
+      return {4, 1, 16, 0, false, 600000};
     case Isa::neondot:
-      return {4, 1, 16, 0, false, "neondot", 400000};
+      return {4, 1, 16, 0, false, 400000};
     case Isa::neon:
-      return {4, 2, 4, 0, false, "neon", 100000};
+      return {4, 2, 4, 0, false, 100000};
     default:
-      return {1, 1, 1, 0, false, "scalar", 50000};
+      return {1, 1, 1, 0, false, 50000};
   }
 }
 
@@ -63,9 +63,9 @@ Sums weight_sums(const int8_t* w, int64_t n) {
 
 }  // namespace
 
-Status qconv_build(StepContext& ctx, const QConvShape& s, const char* name, PreparedStep* out) {
+Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedStep* out) {
   const KernelRow* row = pick_kernel("qconv", "s8s8", ctx.isa);
-  if (!row) return fail(Code::unsupported, "%s: no int8 convolution kernel in this build", ctx.loc);
+  if (!row) return fail(Code::internal, "%s: no qconv kernel", ctx.loc);
   const Packing pk = packing_of(row->isa);
   QConvParams* p = static_cast<QConvParams*>(ctx.alloc->alloc(sizeof(QConvParams)));
   if (!p) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
@@ -154,10 +154,7 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, const char* name, Prep
   out->items = p->groups * p->m_blocks * p->n_blocks;
   out->grain = most(1, static_cast<int64_t>(static_cast<double>(pk.grain) / item_macs));
   out->scratch = round_up(p->block_rows * p->lda * pk.size + 256, 64);
-  char* label = static_cast<char*>(ctx.alloc->alloc(48));
-  if (!label) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
-  snprintf(label, 48, "%s.s8s8.%s", name, pk.isa);
-  out->kernel = label;
+  out->kernel = linear ? IRK_KERNEL_NAME("qlinear.s8s8", row) : IRK_KERNEL_NAME("qconv.s8s8", row);
   return Status();
 }
 

@@ -85,7 +85,7 @@ Status irk_prepare_qconv(StepContext& ctx, PreparedStep* out) {
   QConvShape s;
   IRK_TRY(qconv_read_common(ctx, 4, 4, &s));
   IRK_TRY(qconv_read_geometry(ctx, &s));
-  return qconv_build(ctx, s, "qconv", out);
+  return qconv_build(ctx, s, false, out);
 }
 
 }  // namespace irk

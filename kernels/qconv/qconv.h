@@ -54,7 +54,7 @@ struct QConvParams {
 constexpr double kQConvSafe = 2147480000.0;
 
 // Packs and plans for the best row allowed by ctx.isa. bufs at run time: x, w, bias, m, residual, out, scratch.
-Status qconv_build(StepContext& ctx, const QConvShape& s, const char* name, PreparedStep* out);
+Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedStep* out);
 
 // Checks inputs 0 (x), 1 (w), 2 (bias), 3 (m), 4 (residual) and output 0 apart from their shapes, reads zx, zy, zr, mr,
 // lo and hi.

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "qconv/qconv.h"
+#include "runtime/kernel_name.h"
 
 namespace irk {
 namespace {
@@ -13,26 +14,26 @@ namespace {
 // What the kernels of an ISA want; see qdwconv.h. Vectors per block times dwords per vector are the channels of a
 // block.
 struct Packing {
-  int depth;           // rows of a group
-  int size;            // bytes of a weight
-  int vectors, bytes;  // per block
-  int narrowest;       // smallest block
-  const char* isa;
-  int64_t grain;  // outputs worth giving to a thread
+  int depth;                                                // rows of a group
+  int size;                                                 // bytes of a weight
+  int vectors, bytes;                                       // vectors per block, bytes per vector
+  int narrowest;                                            // smallest block
+  int64_t grain;                                            // outputs worth giving to a thread
+  int64_t lanes() const { return bytes / (depth * size); }  // channels of a vector
 };
 
 Packing packing_of(Isa isa) {
   switch (isa) {
     case Isa::avx512vnni:
-      return {4, 1, 4, 64, 16, "avx512vnni", 25000};
+      return {4, 1, 4, 64, 16, 25000};
     case Isa::avx2:
-      return {2, 2, 2, 32, 16, "avx2", 10000};
+      return {2, 2, 2, 32, 16, 10000};
     case Isa::neondot:
-      return {4, 1, 4, 16, 16, "neondot", 10000};
+      return {4, 1, 4, 16, 16, 10000};
     case Isa::neon:
-      return {1, 2, 2, 16, 16, "neon", 5000};
+      return {1, 2, 1, 32, 16, 5000};
     default:
-      return {0, 0, 0, 0, 0, "scalar", 1000};
+      return {0, 0, 0, 0, 0, 1000};
   }
 }
 
@@ -41,7 +42,7 @@ int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // Blocks of the widest vector, then narrower ones when they waste less.
 int64_t cut_channels(const Packing& pk, int64_t channels, QDwBlock* out) {
-  const int64_t widest = pk.vectors * pk.bytes / 4;
+  const int64_t widest = pk.vectors * pk.lanes();
   int64_t n = 0;
   for (int64_t c = 0; c < channels; n++) {
     const int64_t left = channels - c;
@@ -57,23 +58,23 @@ int64_t cut_channels(const Packing& pk, int64_t channels, QDwBlock* out) {
   return n;
 }
 
-// Channel of the block in dword `e` of vector `q`: within each 128-bit lane the vectors follow each other.
+// Channel of the block in lane `e` of vector `q`: within each 128-bit lane the vectors follow each other.
 int64_t channel_of(const Packing& pk, const QDwBlock& b, int64_t q, int64_t e) {
   return (e / 4 * 4 * pk.vectors) % b.width + 4 * q + e % 4;
 }
 
 void pack_block(const Packing& pk, const QDwParams& p, const QConvShape& s, const QDwBlock& b, uint8_t* w,
                 int32_t* bias, float* m) {
-  const int64_t dwords = pk.bytes / 4;
+  const int64_t lanes = pk.lanes();
   for (int64_t q = 0; q < pk.vectors; q++)
-    for (int64_t e = 0; e < dwords; e++) {
+    for (int64_t e = 0; e < lanes; e++) {
       const int64_t in_block = channel_of(pk, b, q, e), c = b.c0 + in_block;
       if (in_block >= b.n) continue;
       const int8_t* src = s.w + c * p.kh * p.kw;
       int64_t sum = 0;
       for (int64_t k = 0; k < p.kh * p.kw; k++) sum += src[k];
       const int64_t shift = pk.depth == 4 && pk.bytes == 64 ? 128 : 0;  // VNNI multiplies x + 128
-      const int64_t lane = b.lanes + q * dwords + e;
+      const int64_t lane = b.lanes + q * lanes + e;
       bias[lane] = static_cast<int32_t>(static_cast<uint32_t>((s.bias ? s.bias[c] : 0) - (s.zx + shift) * sum));
       m[lane] = s.m[c];
       for (int64_t r = 0; r < p.band; r++)
@@ -131,7 +132,7 @@ Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
     if (p->band > s.oh) p->band = s.oh;
     p->taps = p->groups * s.kw;
     p->blocks = cut_channels(pk, s.ic, nullptr);
-    const int64_t widest = pk.vectors * pk.bytes / 4;
+    const int64_t widest = pk.vectors * pk.lanes();
     // The scratch of a pass should stay in L1 beside weights and outputs.
     const int64_t column = p->groups * widest * pk.depth * pk.size * s.sw;
     const int64_t chunk = most((s.sw > 1 ? 10240 : 24576) / column, 16);
@@ -140,7 +141,7 @@ Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
     QDwBlock* blocks = static_cast<QDwBlock*>(ctx.alloc->alloc(p->blocks * static_cast<int64_t>(sizeof(QDwBlock))));
     if (!blocks) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
     cut_channels(pk, s.ic, blocks);
-    const int64_t w_bytes = p->band * p->taps * pk.vectors * pk.bytes, lanes = pk.vectors * pk.bytes / 4;
+    const int64_t w_bytes = p->band * p->taps * pk.vectors * pk.bytes, lanes = pk.vectors * pk.lanes();
     int64_t total;
     if (!mul_ok(w_bytes, p->blocks, &total)) return fail(Code::unsupported, "%s: weights too large", ctx.loc);
     uint8_t* w = static_cast<uint8_t*>(ctx.alloc->alloc(total));
@@ -183,10 +184,7 @@ Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
   out->params = p;
   out->items = s.n * p->bands * p->blocks;
   out->grain = most(1, pk.grain * p->blocks / (p->band * s.ow * s.ic));
-  char* label = static_cast<char*>(ctx.alloc->alloc(48));
-  if (!label) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
-  snprintf(label, 48, "qdwconv.s8s8.%s", pk.isa);
-  out->kernel = label;
+  out->kernel = IRK_KERNEL_NAME("qdwconv.s8s8", row);
   return Status();
 }
 

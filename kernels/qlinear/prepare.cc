@@ -15,7 +15,7 @@ Status irk_prepare_qlinear(StepContext& ctx, PreparedStep* out) {
   for (int i = 0; fits && i + 1 < rank; i++) fits = x.dims[i] == y.dims[i];
   if (!fits) return fail(Code::bad_file, "%s: input, weights and output do not fit together", ctx.loc);
   s.iw = s.ow = x.count / s.ic;
-  return qconv_build(ctx, s, "qlinear", out);
+  return qconv_build(ctx, s, true, out);
 }
 
 }  // namespace irk
