@@ -132,7 +132,7 @@ def test_images_as_inputs_and_calibration(here):
     text = irk("run", "small.irk", "photos/0.png", *options, "--top", 2, "--classes", "imagenet")
     assert "class" in text and "score" in text
     # The middle 8 x 8 of the image, scaled to cover: the same as doing it by hand.
-    from irkit.cli_io import Pixels, fit_image, read_image
+    from irkit.cli.io import Pixels, fit_image, read_image
     from irkit.ir.types import TensorType
 
     got = read_image(here / "photos/0.png", TensorType((1, 3, 8, 8)), Pixels(127, 128))
@@ -264,7 +264,7 @@ def test_import_is_light():
 
 
 def test_imagenet_classes():
-    from irkit.data import imagenet_classes
+    from irkit.cli.show import imagenet_classes
 
     names = imagenet_classes()
     assert len(names) == 1000 and names[967] == "espresso" and names[985] == "daisy" and names[0] == "tench"

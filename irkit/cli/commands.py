@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from irkit import cli_io
-from irkit.cli_show import (
+from irkit.cli import io as cli_io
+from irkit.cli.show import (
     ShowProgress,
     err,
     out,
@@ -340,7 +340,7 @@ def demo_command(
     plan: Annotated[bool, typer.Option("--plan/--no-plan", help="Print what runs where.")] = True,
 ) -> None:
     """Compile EfficientNet-Lite0 with its ImageNet weights to fp32 and int8 and classify photographs."""
-    from irkit.demo import run_demo
+    from irkit.cli.demo import run_demo
 
     with progress() as bar:
         report = run_demo(output, bar)

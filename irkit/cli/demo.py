@@ -21,8 +21,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 import irkit
-from irkit.cli_io import fit_image
-from irkit.data import imagenet_classes
+from irkit.cli.io import fit_image
+from irkit.cli.show import imagenet_classes
 from irkit.errors import ModelError
 from irkit.ir.types import Array
 

@@ -6,6 +6,7 @@ import functools
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -112,13 +113,16 @@ def show_summary(exe: Any) -> None:
         out.print(f"in float: {escape(layer or '(unnamed)')}: {escape(why)}")
 
 
+def imagenet_classes() -> list[str]:
+    """Names of the 1,000 ImageNet classes, in order: the first word of each WordNet synset."""
+    return (files("irkit.cli") / "imagenet_classes.txt").read_text(encoding="utf-8").splitlines()
+
+
 def read_classes(path: Path | None) -> list[str]:
     """Class names, one a line."""
     if path is None:
         return []
     if str(path) == "imagenet":
-        from irkit.data import imagenet_classes
-
         return imagenet_classes()
     if not path.is_file():
         raise InputError(f"class names {path} do not exist")
