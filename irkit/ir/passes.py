@@ -61,8 +61,10 @@ class Pass:
         """``prune{sparsity=0.8}``: the text that :func:`parse_pipeline` turns back into this pass."""
         given = []
         for f in fields(self):
+            if not f.repr:  # data, which has no text form
+                continue
             value = getattr(self, f.name)
-            default = f.default if f.default is not MISSING else MISSING
+            default = f.default if f.default_factory is MISSING else f.default_factory()
             if default is MISSING or not same_attr(value, default):
                 given.append(f"{f.name}={_option(value)}")
         return f"{self.name}{{{', '.join(given)}}}" if given else self.name

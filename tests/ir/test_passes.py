@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -92,6 +92,17 @@ def test_names_and_descriptions() -> None:
     text = describe_pipeline([relu_to_abs(), p])
     assert parse_pipeline(text) == [relu_to_abs(), p]
     assert parse_pipeline("") == []
+
+
+def test_data_is_not_described() -> None:
+    @dataclass(frozen=True)
+    class WithData(Pass):
+        effect: ClassVar[Effect] = Effect.LOSSY
+        size: int = 1
+        data: tuple[int, ...] = field(default=(), repr=False)
+        notes: list[str] = field(default_factory=list)
+
+    assert WithData(2, (1, 2)).describe() == "with-data{size=2}"
 
 
 @pytest.mark.parametrize(

@@ -544,3 +544,54 @@ def test_registry_ops_have_literal_defaults() -> None:
         for value in d.attrs.values():
             text = repr(value)
             assert text == "REQUIRED" or ast.literal_eval(text) == value
+
+
+def accumulating(k: int, weight: int, zero: int, bias: int | None, *, const_w: bool = True) -> Graph:
+    """qlinear over ``k`` inputs with equal weights."""
+    qx, qw = Quant.per_tensor(0.5, zero), Quant((0.25,), (0,), 0)
+    g = Graph("main", [("x", TensorType((1, k), DType.I8, qx))])
+    if const_w:
+        w = g.emit(ops.const, value=np.full((1, k), weight, np.int8), quant=qw).result
+    else:
+        w = g.add_input(TensorType((1, k), DType.I8, qw), "w")
+    b = None if bias is None else g.emit(ops.const, value=np.array([bias], np.int32)).result
+    y = g.emit(ops.qlinear, g.inputs[0], w, b, quant=qx, loc="fc").result
+    g.emit(ops.return_, y)
+    return g
+
+
+REACH = 2**31 - 1
+
+
+@pytest.mark.parametrize(
+    ("k", "weight", "zero", "bias"),
+    [
+        (4608, 127, 127, 0),
+        (REACH // (127 * 255), 127, 127, 0),
+        (REACH // (127 * 128), 127, 0, None),
+        (100, 127, -128, REACH - 100 * 127 * 255),
+        (200_000, 1, 127, None),
+    ],
+)
+def test_accumulators_that_fit(k: int, weight: int, zero: int, bias: int | None) -> None:
+    verify(accumulating(k, weight, zero, bias))
+
+
+@pytest.mark.parametrize(
+    ("k", "weight", "zero", "bias"),
+    [
+        (REACH // (127 * 255) + 1, 127, 127, 0),
+        (REACH // (127 * 128) + 1, -127, 0, None),
+        (100, 127, -128, REACH - 100 * 127 * 255 + 1),
+        (100, 127, -128, -REACH),
+    ],
+)
+def test_accumulators_that_may_overflow(k: int, weight: int, zero: int, bias: int | None) -> None:
+    with pytest.raises(IRError, match=r"qlinear @fc: the int32 accumulator may overflow: it can reach \d+"):
+        verify(accumulating(k, weight, zero, bias))
+
+
+def test_unknown_weights_count_as_the_largest() -> None:
+    verify(accumulating(4000, 0, 0, None, const_w=False))
+    with pytest.raises(IRError, match="may overflow"):
+        verify(accumulating(140_000, 0, 0, None, const_w=False))
