@@ -296,6 +296,7 @@ Status Model::set_kernel(int64_t step, const PreparedStep& kernel) {
   steps_[step].host = nullptr;
   const int64_t scratch = round_up(kernel.scratch, 128);  // two threads never share a line, nor a pair of lines
   if (scratch > scratch_) scratch_ = scratch;
+  if (kernel.items > kernel.grain) splits_ = true;
   return Status();
 }
 
@@ -347,7 +348,7 @@ Status Model::run(const void* const* inputs, void* const* outputs, const RunOpti
 
 Status Model::run_steps(Context* c, const RunOptions& options) {
   const int threads = this->threads() < c->threads ? this->threads() : c->threads;
-  const bool pool = pool_acquire(threads);
+  const bool pool = splits_ && pool_acquire(threads);
   Status status;
   for (int64_t i = 0; i < steps_.size(); i++) {
     const Step& s = steps_[i];

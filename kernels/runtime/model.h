@@ -102,6 +102,7 @@ class Model {
   Array<Patch> patches_;
   int64_t n_bufs_ = 0;
   int64_t scratch_ = 0;  // of one thread
+  bool splits_ = false;  // some step is worth more than one thread: else the pool is left asleep
   Isa isa_ = Isa::scalar;
   std::atomic<int> threads_{1};
   std::atomic<Context*> contexts_[kMaxContexts] = {};

@@ -1,18 +1,27 @@
 // Broken artifacts with a right checksum: the loader must refuse or run them, within bounds, whatever they say.
 //
-//   mutate_test [runs] [seed]     meant for a build with -DIRKIT_SANITIZE=address,undefined
+//   mutate_test [runs] [seed] [artifact...]     meant for a build with -DIRKIT_SANITIZE=address,undefined
+//
+// Without artifacts it starts from one of its own, every bit of which it flips first. tests/fuzz/run.sh gives it some
+// of every kernel family.
 #include <ctype.h>
+#include <signal.h>
 #include <time.h>
+#include <unistd.h>
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#endif
 
 #include "artifact.h"
+#include "base/cpu.h"
 #include "check.h"
 #include "runtime/model.h"
 
 namespace {
 
 Blob g_good, g_bad;
-float g_x[kCount], g_y[kCount];
-int g_loaded = 0;
+int64_t g_plan_at = 4;  // offset of the plan in the file's buffer; it is the last tensor
+int g_loaded = 0, g_ran = 0;
 
 uint64_t g_state = 1;
 uint64_t random64() {  // xorshift64*
@@ -23,28 +32,47 @@ uint64_t random64() {  // xorshift64*
 }
 int64_t below(int64_t n) { return static_cast<int64_t>(random64() % static_cast<uint64_t>(n)); }
 
+// Of exactly this size, so that ASan sees the first byte beyond.
+void* filled(int64_t bytes) {
+  uint8_t* p = static_cast<uint8_t*>(malloc(static_cast<size_t>(bytes)));
+  for (int64_t i = 0; i < bytes; i++) p[i] = static_cast<uint8_t>(i * 37);
+  return p;
+}
+
 // Exactly as long as the file, so that ASan sees the first byte beyond. A model that loads is also run.
 void try_load(const Blob& b) {
   irk::Model* m = nullptr;
   irk::LoadOptions o;
   o.threads = 1;
+  irk::Isa levels[8];
+  o.isa = irk::isa_name(levels[below(irk::cpu_isas(levels))]);
   const irk::Status s = irk::Model::load_memory(b.bytes, b.size, o, &m);
   g_checks++;
+  if (getenv("MUTATE_SHOW") && !s.ok()) fprintf(stderr, "%s\n", s.msg);
   if (s.ok() == (m == nullptr) || (!s.ok() && !s.msg[0])) {
     g_failed++;
     fprintf(stderr, "verdict and model disagree: %s\n", s.msg);
   }
   if (!m) return;
   g_loaded++;
-  const void* in[] = {g_x, g_x, g_x, g_x};
-  static float extra[3][kCount];
-  void* out[] = {g_y, extra[0], extra[1], extra[2]};
-  bool fits = m->plan().inputs.size() <= 4 && m->plan().outputs.size() <= 4;
-  for (int64_t i = 0; fits && i < m->plan().inputs.size(); i++)
-    fits = m->input(i).bytes <= static_cast<int64_t>(sizeof g_x);
-  for (int64_t i = 0; fits && i < m->plan().outputs.size(); i++)
-    fits = m->output(i).bytes <= static_cast<int64_t>(sizeof g_y);
-  if (fits) m->run(in, out);
+  constexpr int kPorts = 16;
+  constexpr int64_t kMost = 4 << 20;
+  const void* in[kPorts] = {};
+  void* out[kPorts] = {};
+  const int64_t n_in = m->plan().inputs.size(), n_out = m->plan().outputs.size();
+  bool fits = n_in <= kPorts && n_out <= kPorts;
+  for (int64_t i = 0; fits && i < n_in; i++) fits = m->input(i).bytes <= kMost;
+  for (int64_t i = 0; fits && i < n_out; i++) fits = m->output(i).bytes <= kMost;
+  for (int64_t i = 0; fits && i < n_in; i++) in[i] = filled(m->input(i).bytes);
+  for (int64_t i = 0; fits && i < n_out; i++) out[i] = filled(m->output(i).bytes);
+  if (fits && m->plan().arena <= 16 * kMost) {
+    g_ran++;
+    m->run(in, out);
+  }
+  for (int i = 0; i < kPorts; i++) {
+    free(const_cast<void*>(in[i]));
+    free(out[i]);
+  }
   delete m;
 }
 
@@ -127,10 +155,10 @@ void mutate(Blob* b) {
   constexpr int64_t kEntryLen = sizeof kEntry - 1;
   char* plan = static_cast<char*>(memmem(b->bytes + 8, static_cast<size_t>(b->header), kEntry, kEntryLen));
   if (plan && below(8)) {
-    const int64_t n = b->size - 8 - b->header - 4;
+    const int64_t n = b->size - 8 - b->header - g_plan_at;
     char text[80];
-    const int len = snprintf(text, sizeof text, "%lld],\"data_offsets\":[4,%lld]}", static_cast<long long>(n),
-                             static_cast<long long>(n + 4));
+    const int len = snprintf(text, sizeof text, "%lld],\"data_offsets\":[%lld,%lld]}", static_cast<long long>(n),
+                             static_cast<long long>(g_plan_at), static_cast<long long>(n + g_plan_at));
     const char* close = static_cast<const char*>(
         memchr(plan + kEntryLen, '}',
                static_cast<size_t>(reinterpret_cast<char*>(b->bytes) + 8 + b->header - plan - kEntryLen)));
@@ -143,17 +171,58 @@ void mutate(Blob* b) {
   seal(b);
 }
 
+void copy(const Blob& from, Blob* to) {
+  memcpy(to->bytes, from.bytes, static_cast<size_t>(from.size));
+  to->size = from.size;
+  to->header = from.header;
+}
+
+// Takes an artifact as the one to mutate. Its plan must be its last tensor.
+bool read_base(const char* path) {
+  FILE* f = fopen(path, "rb");
+  if (!f) return false;
+  g_good.size = static_cast<int64_t>(fread(g_good.bytes, 1, sizeof g_good.bytes / 2, f));
+  fclose(f);
+  memcpy(&g_good.header, g_good.bytes, 8);
+  static const char key[] = "\"data_offsets\":[";
+  const char* header = reinterpret_cast<const char*>(g_good.bytes) + 8;
+  const char* at = static_cast<const char*>(memmem(header, static_cast<size_t>(g_good.header), "irkit.plan", 10));
+  at = at ? strstr(at, key) : nullptr;
+  if (!at) return false;
+  g_plan_at = atoll(at + sizeof key - 1);
+  return true;
+}
+
+// The file that broke something is kept for a regression test.
+void keep_culprit() {
+  FILE* f = fopen("culprit.irk", "wb");
+  if (!f) return;
+  fwrite(g_bad.bytes, 1, static_cast<size_t>(g_bad.size), f);
+  fclose(f);
+  fprintf(stderr, "the file is kept as culprit.irk\n");
+}
+
+void hangs(int) {
+  fprintf(stderr, "a load or call takes more than 20 s\n");
+  keep_culprit();
+  _exit(1);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const int64_t runs = argc > 1 ? atoll(argv[1]) : 20000;
   g_state = argc > 2 ? strtoull(argv[2], nullptr, 10) | 1 : 12345;
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_set_death_callback(keep_culprit);
+#endif
+  signal(SIGALRM, hangs);
   build(&g_good);
   try_load(g_good);
-  CHECK(g_loaded == 1);
+  CHECK(g_loaded == 1 && g_ran == 1);
 
   // Every bit of the file flipped, with the checksum made right again: nothing but the checks stands in the way.
-  for (int64_t i = 0; i < g_good.size; i++) {
+  for (int64_t i = 0; i < g_good.size && argc <= 3; i++) {
     for (int bit = 0; bit < 8; bit++) {
       g_bad = g_good;
       g_bad.bytes[i] ^= static_cast<uint8_t>(1 << bit);
@@ -162,16 +231,20 @@ int main(int argc, char** argv) {
     }
   }
   const int after_flips = g_loaded;
-  timespec start, end;
-  clock_gettime(CLOCK_MONOTONIC, &start);
+  const int64_t start = time(nullptr);
   for (int64_t r = 0; r < runs; r++) {
-    g_bad = g_good;
+    if (argc > 3 && r % 64 == 0 && !read_base(argv[3 + below(argc - 3)])) {
+      fprintf(stderr, "can't read one of the artifacts\n");
+      return 1;
+    }
+    copy(g_good, &g_bad);
     mutate(&g_bad);
+    alarm(20);
     try_load(g_bad);
   }
-  clock_gettime(CLOCK_MONOTONIC, &end);
-  CHECK(g_loaded > after_flips);  // some mutants get all the way
-  printf("mutate_test: %lld runs, %d of all loaded, %.1f s\n", static_cast<long long>(runs), g_loaded,
-         static_cast<double>(end.tv_sec - start.tv_sec) + 1e-9 * static_cast<double>(end.tv_nsec - start.tv_nsec));
+  alarm(0);
+  CHECK(runs < 1000 || g_loaded > after_flips);  // some mutants get all the way
+  printf("mutate_test: %lld runs, %d of all loaded, %d ran, %lld s\n", static_cast<long long>(runs), g_loaded, g_ran,
+         static_cast<long long>(time(nullptr) - start));
   return report("mutate_test");
 }
