@@ -10,6 +10,7 @@ namespace irk {
 namespace {
 
 struct Ops256 {
+  using Short = QPlainShort<Ops256>;
   using A = int16_t;
   static constexpr int MR = 6, NV = 2, VEC = 8;
 

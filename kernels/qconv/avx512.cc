@@ -6,6 +6,14 @@ namespace {
 
 struct DotMadd {
   using A = int16_t;
+  // Writes 32 elements whatever the run.
+  struct Short {
+    __mmask32 mask;
+    explicit Short(int64_t n) : mask(~0u >> (32 - n)) {}
+    IRK_INLINE void operator()(A* dst, const int8_t* src) const {
+      _mm512_storeu_si512(dst, _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(mask, src)));
+    }
+  };
   static IRK_INLINE __m512i dot(__m512i s, __m512i a, __m512i w) {
     return _mm512_add_epi32(s, _mm512_madd_epi16(a, w));
   }

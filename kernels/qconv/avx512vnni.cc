@@ -6,6 +6,15 @@ namespace {
 
 struct DotVnni {
   using A = uint8_t;
+  // Writes 32 elements whatever the run.
+  struct Short {
+    __mmask32 mask;
+    explicit Short(int64_t n) : mask(~0u >> (32 - n)) {}
+    IRK_INLINE void operator()(A* dst, const int8_t* src) const {
+      const __m256i v = _mm256_maskz_loadu_epi8(mask, src);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst), _mm256_xor_si256(v, _mm256_set1_epi8(-128)));
+    }
+  };
   static IRK_INLINE __m512i dot(__m512i s, __m512i a, __m512i w) { return _mm512_dpbusd_epi32(s, a, w); }
 
   // Writes up to 63 elements too many: what follows is written later, or is slack.

@@ -79,6 +79,10 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
   p->pointwise = s.kh == 1 && s.kw == 1 && s.sh == 1 && s.sw == 1 && s.oh == s.ih && s.ow == s.iw;
   p->merge_kw = s.groups == 1 && (s.dw == 1 || s.kw == 1);
   p->pixels = s.n * s.oh * s.ow;
+  p->clamped = s.lo > -128 || s.hi < 127;
+  const int64_t room = s.iw - (s.kw - 1) * s.dw - 1 + s.pl;  // of the first tap's column, counted from the padding
+  p->ow_first = least(ceil_div(s.pl, s.sw), s.ow);
+  p->ow_last = room < s.pl ? p->ow_first : most(least(room / s.sw + 1, s.ow), p->ow_first);
   p->k = s.kh * s.kw * p->icg;
   p->nr = row->nr;
 
@@ -152,7 +156,11 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
   out->fn = row->fn;
   out->params = p;
   out->items = p->groups * p->m_blocks * p->n_blocks;
-  out->grain = most(1, static_cast<int64_t>(static_cast<double>(pk.grain) / item_macs));
+  // Weights that serve few rows are limited by memory: a byte read then costs as much as some 14 products.
+  const double item_cost = item_macs + 14.0 * static_cast<double>(least(p->block_tiles * p->nr, p->ocg) * p->k);
+  out->grain = most(1, static_cast<int64_t>(static_cast<double>(pk.grain) / item_cost));
+  // Items that cut columns copy the same rows: few calls, each with many of them.
+  if (p->n_blocks > 1) out->grain = most(out->grain, ceil_div(out->items, 8));
   out->scratch = round_up(p->block_rows * p->lda * pk.size + 256, 64);
   out->kernel = linear ? IRK_KERNEL_NAME("qlinear.s8s8", row) : IRK_KERNEL_NAME("qconv.s8s8", row);
   return Status();

@@ -28,6 +28,53 @@ void qconv_pack_row(const QConvParams& p, const int8_t* line, int64_t iw0, typen
   }
 }
 
+// Pixels [ow, ow + count) of one output row; image is the input image, oh the output row.
+template <class Ops>
+void qconv_pack_pixels(const QConvParams& p, const int8_t* image, int64_t oh, int64_t ow, int64_t count,
+                       typename Ops::A* dst) {
+  const int64_t run = p.kw * p.icg;
+  for (int64_t i = 0; i < count; i++, ow++, dst += p.lda) {
+    typename Ops::A* d = dst;
+    const int64_t iw0 = ow * p.sw - p.pl;
+    const bool whole = p.merge_kw && iw0 >= 0 && iw0 + (p.kw - 1) * p.dw < p.iw;
+    for (int64_t kh = 0; kh < p.kh; kh++, d += run) {
+      const int64_t ih = oh * p.sh - p.pt + kh * p.dh;
+      if (ih < 0 || ih >= p.ih)
+        Ops::fill(d, run, p.zx);
+      else if (whole)
+        Ops::copy(d, image + (ih * p.iw + iw0) * p.ic, run);
+      else
+        qconv_pack_row<Ops>(p, image + ih * p.iw * p.ic, iw0, d);
+    }
+  }
+}
+
+// The same for short contiguous runs (a first layer) of pixels whose windows lie inside sideways: a run is one load and
+// one store, and kernel rows outside the image are read from a run of zero points.
+constexpr int64_t kShortRun = 32;
+constexpr int64_t kMostLines = 16;
+
+template <class Ops>
+void qconv_pack_short(const QConvParams& p, const int8_t* image, int64_t oh, int64_t ow, int64_t count,
+                      typename Ops::A* dst) {
+  int8_t outside[kShortRun];
+  for (int64_t i = 0; i < kShortRun; i++) outside[i] = static_cast<int8_t>(p.zx);
+  const int64_t run = p.kw * p.icg, step = p.sw * p.ic;
+  const int8_t* line[kMostLines];
+  int64_t move[kMostLines];
+  for (int64_t kh = 0; kh < p.kh; kh++) {
+    const int64_t ih = oh * p.sh - p.pt + kh * p.dh;
+    const bool inside = ih >= 0 && ih < p.ih;
+    line[kh] = inside ? image + (ih * p.iw + ow * p.sw - p.pl) * p.ic : outside;
+    move[kh] = inside ? step : 0;
+  }
+  const typename Ops::Short copy(run);
+  for (int64_t i = 0; i < count; i++, dst += p.lda) {
+    typename Ops::A* d = dst;
+    for (int64_t kh = 0; kh < p.kh; kh++, d += run) copy(d, line[kh] + i * move[kh]);
+  }
+}
+
 template <class Ops>
 void qconv_pack(const QConvParams& p, const int8_t* x, int64_t m0, int64_t m1, typename Ops::A* dst) {
   if (p.pointwise) {
@@ -41,22 +88,26 @@ void qconv_pack(const QConvParams& p, const int8_t* x, int64_t m0, int64_t m1, t
   }
   int64_t ow = m0 % p.ow, oh = m0 / p.ow % p.oh;
   const int8_t* image = x + m0 / (p.ow * p.oh) * p.ih * p.iw * p.ic;
-  const int64_t run = p.kw * p.icg;
-  const int64_t last = p.iw - (p.kw - 1) * p.dw;  // windows that start in [0, last) stay inside sideways
-  for (int64_t m = m0; m < m1; m++, dst += p.lda) {
-    typename Ops::A* d = dst;
-    const int64_t iw0 = ow * p.sw - p.pl;
-    const bool whole = p.merge_kw && iw0 >= 0 && iw0 < last;
-    for (int64_t kh = 0; kh < p.kh; kh++, d += run) {
-      const int64_t ih = oh * p.sh - p.pt + kh * p.dh;
-      if (ih < 0 || ih >= p.ih)
-        Ops::fill(d, run, p.zx);
-      else if (whole)
-        Ops::copy(d, image + (ih * p.iw + iw0) * p.ic, run);
-      else
-        qconv_pack_row<Ops>(p, image + ih * p.iw * p.ic, iw0, d);
+  const bool brief = p.merge_kw && p.kw * p.icg <= kShortRun && p.kh <= kMostLines;
+  for (int64_t m = m0; m < m1;) {
+    const int64_t stop = p.ow - ow < m1 - m ? p.ow : ow + m1 - m;  // of this output row
+    const auto pixels = [&](int64_t end) {
+      qconv_pack_pixels<Ops>(p, image, oh, ow, end - ow, dst);
+      dst += (end - ow) * p.lda;
+      ow = end;
+    };
+    m += stop - ow;
+    if (brief) {
+      if (ow < p.ow_first) pixels(stop < p.ow_first ? stop : p.ow_first);
+      const int64_t last = stop < p.ow_last ? stop : p.ow_last;
+      if (ow < last) {
+        qconv_pack_short<Ops>(p, image, oh, ow, last - ow, dst);
+        dst += (last - ow) * p.lda;
+        ow = last;
+      }
     }
-    if (++ow == p.ow) {
+    if (ow < stop) pixels(stop);
+    if (ow == p.ow) {
       ow = 0;
       if (++oh == p.oh) {
         oh = 0;
@@ -65,6 +116,14 @@ void qconv_pack(const QConvParams& p, const int8_t* x, int64_t m0, int64_t m1, t
     }
   }
 }
+
+// Copies runs of n elements, 1 <= n <= kShortRun, for Ops without a better way.
+template <class Ops>
+struct QPlainShort {
+  int64_t n;
+  explicit QPlainShort(int64_t count) : n(count) {}
+  void operator()(typename Ops::A* dst, const int8_t* src) const { Ops::copy(dst, src, n); }
+};
 
 template <class Ops>
 using QTileFn = void (*)(const QTile&, const QConvParams&);

@@ -5,6 +5,7 @@ namespace irk {
 namespace {
 
 struct OpsNeon {
+  using Short = QPlainShort<OpsNeon>;
   using A = int16_t;
   static constexpr int MR = 4, NV = 4, VEC = 4;
 

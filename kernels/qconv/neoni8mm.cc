@@ -5,6 +5,7 @@ namespace irk {
 namespace {
 
 struct OpsMm {
+  using Short = QPlainShort<OpsMm>;
   using A = int8_t;
   static constexpr int MR = 6, NV = 4, VEC = 4;
   static void copy(A* dst, const int8_t* src, int64_t n) { copy_bytes(dst, src, n); }

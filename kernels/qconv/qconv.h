@@ -31,6 +31,7 @@ struct QConvParams {
   int64_t ih, iw, ic, oh, ow, oc;
   int64_t kh, kw, sh, sw, pt, pl, dh, dw;
   int64_t groups, icg, ocg;
+  int64_t ow_first, ow_last;             // windows of output columns [first, last) lie inside the image
   int64_t pixels;                        // rows of the product
   int64_t k;                             // depth
   int64_t lda;                           // elements between rows of the scratch copy
@@ -47,7 +48,8 @@ struct QConvParams {
   bool pointwise;  // rows of the product are rows of the input
   bool merge_kw;   // the taps of one kernel row are contiguous in memory
   bool residual, f32;
-  bool wide;  // scaled values may leave the int32 range: clamp before converting
+  bool clamped;  // lo or hi cut something off the int8 range
+  bool wide;     // scaled values may leave the int32 range: clamp before converting
 };
 
 // Largest |acc| * m + |r - zr| * mr over channels stays below this: then no clamp is needed before conversion.

@@ -7,6 +7,7 @@ namespace irk {
 namespace {
 
 struct ScalarOps {
+  using Short = QPlainShort<ScalarOps>;
   using A = int8_t;
   static constexpr int MR = 4, NV = 4, VEC = 1;
   static void copy(A* dst, const int8_t* src, int64_t n) { memcpy(dst, src, static_cast<size_t>(n)); }

@@ -31,7 +31,7 @@ struct Epilogue512 {
   }
 
   // Four vectors of scaled sums -> 64 bytes, rows in order.
-  IRK_INLINE __m512i pack(__m512 a, __m512 b, __m512 c, __m512 d, bool wide) const {
+  IRK_INLINE __m512i pack(__m512 a, __m512 b, __m512 c, __m512 d, bool wide, bool clamped) const {
     if (__builtin_expect(wide, 0)) {
       a = _mm512_min_ps(a, limit);
       b = _mm512_min_ps(b, limit);
@@ -43,7 +43,7 @@ struct Epilogue512 {
     ab = _mm512_adds_epi16(ab, zy);
     cd = _mm512_adds_epi16(cd, zy);
     __m512i y = _mm512_packs_epi16(ab, cd);
-    y = _mm512_min_epi8(_mm512_max_epi8(y, lo), hi);
+    if (clamped) y = _mm512_min_epi8(_mm512_max_epi8(y, lo), hi);
     return NV == 2 ? _mm512_permutexvar_epi64(order, y) : _mm512_permutexvar_epi32(order, y);
   }
 
@@ -81,7 +81,7 @@ template <int NV, bool Residual>
 void finish512(const int32_t* sums, int64_t rows, const QTile& t, const QConvParams& p) {
   const Epilogue512<NV> e(t, p);
   constexpr int R = 4 / NV;  // rows per 64 bytes
-  const bool whole = t.n == 16 * NV, wide = p.wide;
+  const bool whole = t.n == 16 * NV, wide = p.wide, clamped = p.clamped;
   int8_t* d = static_cast<int8_t*>(t.out);
   const int8_t* res = t.res;
   for (; rows > 0; rows -= R, sums += 64, d += R * p.oc) {
@@ -96,7 +96,7 @@ void finish512(const int32_t* sums, int64_t rows, const QTile& t, const QConvPar
       }
     });
     if constexpr (NV == 2) {
-      const __m512i b = e.pack(y[0][0], y[0][1], y[1][0], y[1][1], wide);
+      const __m512i b = e.pack(y[0][0], y[0][1], y[1][0], y[1][1], wide, clamped);
       const __m256i b0 = _mm512_castsi512_si256(b), b1 = _mm512_extracti64x4_epi64(b, 1);
       if (whole) {
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(d), b0);
@@ -106,7 +106,7 @@ void finish512(const int32_t* sums, int64_t rows, const QTile& t, const QConvPar
         if (rows > 1) _mm256_mask_storeu_epi8(d + p.oc, static_cast<__mmask32>(e.mask), b1);
       }
     } else {
-      const __m512i b = e.pack(y[0][0], y[1][0], y[2][0], y[3][0], wide);
+      const __m512i b = e.pack(y[0][0], y[1][0], y[2][0], y[3][0], wide, clamped);
       unroll<R>([&](auto r) IRK_LAMBDA {
         const __m128i row = _mm512_extracti32x4_epi32(b, r);
         if (r < rows) _mm_mask_storeu_epi8(d + r * p.oc, static_cast<__mmask16>(e.mask), row);
@@ -130,6 +130,7 @@ void finish512_f32(const int32_t* sums, int64_t rows, const QTile& t, const QCon
 template <class Dot>
 struct Ops512 {
   using A = typename Dot::A;
+  using Short = typename Dot::Short;
   static constexpr int MR = 14, NV = 2, VEC = 16;
   static void copy(A* dst, const int8_t* src, int64_t n) { Dot::copy(dst, src, n); }
   static void fill(A* dst, int64_t n, int32_t zx) { Dot::fill(dst, n, zx); }
