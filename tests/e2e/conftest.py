@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from zoo import ZOO
 
 import irkit
+from tests.e2e.samples import ZOO
 
 
 @functools.cache

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from zoo import ZOO
 
 import irkit
 from irkit.errors import InputError
+from tests.e2e.samples import ZOO
 
 
 @pytest.fixture(scope="module")

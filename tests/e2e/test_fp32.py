@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from zoo import ZOO, outputs
+
+from tests.e2e.samples import ZOO, outputs
 
 
 @pytest.mark.parametrize("name", ZOO)

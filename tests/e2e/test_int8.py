@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from irkit.ir.interp import run
-from zoo import ZOO, crop, imagenet_input, outputs, photographs, random_crops
 
 import irkit
 from irkit import _native
+from irkit.ir.interp import run
+from tests.e2e.samples import ZOO, crop, imagenet_input, outputs, photographs, random_crops
 
 
 def test_efficientnet_keeps_its_answers(compiled: Callable[[str, str], Any]) -> None:
