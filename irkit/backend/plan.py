@@ -163,17 +163,16 @@ class _Builder:
                     self._tensor(x)
         inputs = [{"name": v.name, "tensor": self._tensor(v)} for v in self.graph.inputs]
         outputs = [{"name": v.name, "tensor": self._tensor(v)} for v in self.graph.outputs]
-        doc_steps = []
-        for s in self.steps:
-            doc_steps.append(
-                {
-                    "family": s.family,
-                    "in": [-1 if v is None else self._tensor(v) for v in s.inputs],
-                    "out": [self._tensor(v) for v in s.outputs],
-                    "attrs": {k: _json_value(v) for k, v in sorted(s.attrs.items())},
-                    "name": s.loc,
-                }
-            )
+        doc_steps = [
+            {
+                "family": s.family,
+                "in": [-1 if v is None else self._tensor(v) for v in s.inputs],
+                "out": [self._tensor(v) for v in s.outputs],
+                "attrs": {k: _json_value(v) for k, v in sorted(s.attrs.items())},
+                "name": s.loc,
+            }
+            for s in self.steps
+        ]
         return {
             "version": VERSION,
             "inputs": inputs,
