@@ -12,7 +12,7 @@ from irkit.backend.plan import make_plan
 from irkit.errors import FallbackError, InputError
 from irkit.ir.graph import Graph
 from irkit.ir.types import DType, TensorType
-from irkit.ops import add, const, relu, reshape, return_
+from irkit.ops import add, const, pow_, relu, reshape, return_
 
 
 def graph(*shape: int) -> tuple[Graph, object]:
