@@ -219,10 +219,10 @@ class _Sidecar(Mapping[str, Array]):
             return self._native.tensor(name)  # type: ignore[no-any-return]
         shape, order, sparse = self._stored[name]
         if sparse:
-            from irkit.sparse.encodings import CSR_PARTS, Csr, decode_csr
+            from irkit.sparse.encodings import CSR_PARTS, Csr, decode_csr, unpack_columns
 
             values, columns, rows = (self._native.tensor(f"{name}.{p}") for p in CSR_PARTS)
-            array = decode_csr(Csr(values, columns, rows, (shape[0], math.prod(shape[1:]))))
+            array = decode_csr(Csr(values, unpack_columns(columns, rows), rows, (shape[0], math.prod(shape[1:]))))
         else:
             array = self._native.tensor(name)
         t = TensorType(tuple(shape), DType.of(array.dtype), None, Encoding(tuple(order)))

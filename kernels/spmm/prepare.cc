@@ -1,5 +1,5 @@
-// spmm: x f32 [..., K], values f32 [nnz], columns i32 [nnz], rows i32 [O + 1] (CSR of [O, K], constants), bias [O]?,
-// residual?, slope [O or 1]?; y f32 [..., O]. Attributes: act as in conv.
+// spmm: x f32 [..., K], values f32 [nnz], columns i32, or gaps u8 or i16, [nnz], rows i32 [O + 1] (CSR of [O, K],
+// constants), bias [O]?, residual?, slope [O or 1]?; y f32 [..., O]. Attributes: act as in conv.
 #include "spmm/spmm.h"
 
 #include <string.h>
@@ -16,23 +16,28 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// Every index of the file is checked here; the kernel trusts them.
-Status check_csr(StepContext& ctx, int64_t o, int64_t k) {
-  const Tensor &values = *ctx.in[kSpmmValues], &columns = *ctx.in[kSpmmColumns], &rows = *ctx.in[kSpmmRows];
-  if (!values.data || !columns.data || !rows.data)
-    return fail(Code::bad_file, "%s: sparse weights must be constant", ctx.loc);
+// Reads the columns of the non-zeros into `out`: int32 as they are; uint8 and int16 as gaps, the number of zeros since
+// the previous non-zero of the row. Every index of the file is checked here; the kernel trusts them.
+Status read_columns(StepContext& ctx, int64_t o, int64_t k, SpmmWeight* out) {
+  const Tensor &columns = *ctx.in[kSpmmColumns], &rows = *ctx.in[kSpmmRows];
   const auto* at = static_cast<const int32_t*>(rows.data);
-  const auto* col = static_cast<const int32_t*>(columns.data);
-  if (rows.count != o + 1 || columns.count != values.count)
-    return fail(Code::bad_file, "%s: sparse weights have inconsistent sizes", ctx.loc);
-  if (at[0] != 0 || at[o] < 0 || at[o] > values.count)
-    return fail(Code::bad_file, "%s: sparse row starts do not span the values", ctx.loc);
   for (int64_t r = 0; r < o; r++) {
-    if (at[r + 1] < at[r] || at[r + 1] > values.count)
+    if (at[r + 1] < at[r] || at[r + 1] > at[o])  // `out` holds at[o] weights
       return fail(Code::bad_file, "%s: sparse row %lld has a bad range", ctx.loc, (long long)r);
-    for (int32_t i = at[r]; i < at[r + 1]; i++)
-      if (col[i] < 0 || col[i] >= k || (i > at[r] && col[i] <= col[i - 1]))
+    int64_t last = -1;
+    for (int32_t i = at[r]; i < at[r + 1]; i++) {
+      int64_t col;
+      if (columns.dtype == DType::u8)
+        col = last + 1 + static_cast<const uint8_t*>(columns.data)[i];
+      else if (columns.dtype == DType::i16)
+        col = last + 1 + static_cast<const int16_t*>(columns.data)[i];
+      else
+        col = static_cast<const int32_t*>(columns.data)[i];
+      if (col <= last || col >= k)
         return fail(Code::bad_file, "%s: sparse row %lld has a bad column", ctx.loc, (long long)r);
+      out[i].row = static_cast<int32_t>(col);
+      last = col;
+    }
   }
   return {};
 }
@@ -43,14 +48,18 @@ Status irk_prepare_spmm(StepContext& ctx, PreparedStep* out) {
   IRK_TRY(want_inputs(ctx, kSpmmOut));
   IRK_TRY(ctx.want_in(kSpmmX, DType::f32, -1));
   IRK_TRY(ctx.want_in(kSpmmValues, DType::f32, 1));
-  IRK_TRY(ctx.want_in(kSpmmColumns, DType::i32, 1));
+  const Tensor* c = ctx.n_in > kSpmmColumns ? ctx.in[kSpmmColumns] : nullptr;
+  IRK_TRY(ctx.want_in(kSpmmColumns, c && (c->dtype == DType::u8 || c->dtype == DType::i16) ? c->dtype : DType::i32, 1));
   IRK_TRY(ctx.want_in(kSpmmRows, DType::i32, 1));
   IRK_TRY(ctx.want_out(0, DType::f32, -1));
   const Tensor &x = *ctx.in[kSpmmX], &y = *ctx.out[0];
   if (x.rank < 1 || y.rank != x.rank) return fail(Code::bad_file, "%s: spmm needs operands of equal rank", ctx.loc);
   const int64_t k = x.dims[x.rank - 1], o = y.dims[y.rank - 1], m = x.count / k;
   if (y.count / o != m) return fail(Code::bad_file, "%s: spmm output has a wrong shape", ctx.loc);
-  IRK_TRY(check_csr(ctx, o, k));
+  if (!ctx.in[kSpmmValues]->data || !c->data || !ctx.in[kSpmmRows]->data)
+    return fail(Code::bad_file, "%s: sparse weights must be constant", ctx.loc);
+  if (ctx.in[kSpmmRows]->count != o + 1 || c->count != ctx.in[kSpmmValues]->count)
+    return fail(Code::bad_file, "%s: sparse weights have inconsistent sizes", ctx.loc);
   IRK_TRY(want_vector(ctx, kSpmmBias, o, false));
   IRK_TRY(want_residual(ctx, kSpmmResidual));
   IRK_TRY(want_vector(ctx, kSpmmSlope, o, true));
@@ -59,9 +68,10 @@ Status irk_prepare_spmm(StepContext& ctx, PreparedStep* out) {
   if (!row) return fail(Code::internal, "%s: no spmm kernel", ctx.loc);
   const int64_t lanes = row->nr, padded = ceil_div(o, lanes) * lanes;
   const auto* values = static_cast<const float*>(ctx.in[kSpmmValues]->data);
-  const auto* columns = static_cast<const int32_t*>(ctx.in[kSpmmColumns]->data);
   const auto* rows = static_cast<const int32_t*>(ctx.in[kSpmmRows]->data);
   const int64_t nnz = rows[o];
+  if (rows[0] != 0 || nnz < 0 || nnz > c->count)
+    return fail(Code::bad_file, "%s: sparse row starts do not span the values", ctx.loc);
   auto* p = static_cast<SpmmParams*>(ctx.alloc->alloc(sizeof(SpmmParams)));
   auto* weights = static_cast<SpmmWeight*>(ctx.alloc->alloc(max64(nnz, 1) * static_cast<int64_t>(sizeof(SpmmWeight))));
   auto* begin = static_cast<int64_t*>(ctx.alloc->alloc((o + 1) * 8));
@@ -69,7 +79,8 @@ Status irk_prepare_spmm(StepContext& ctx, PreparedStep* out) {
   const Status oom = fail(Code::out_of_memory, "%s: no memory for sparse weights", ctx.loc);
   if (!p || !weights || !begin || !bias) return oom;
   *p = {};
-  for (int64_t i = 0; i < nnz; i++) weights[i] = {values[i], columns[i]};
+  IRK_TRY(read_columns(ctx, o, k, weights));
+  for (int64_t i = 0; i < nnz; i++) weights[i].value = values[i];
   for (int64_t i = 0; i <= o; i++) begin[i] = rows[i];
   memset(bias, 0, static_cast<size_t>(o * 4));
   if (ctx.in[kSpmmBias]) memcpy(bias, ctx.in[kSpmmBias]->data, static_cast<size_t>(o * 4));

@@ -7,11 +7,11 @@ import pytest
 
 from irkit.backend.kernel import lower
 from irkit.backend.native.anchor import NHWC
-from irkit.backend.native.spmm import csr
 from irkit.errors import ArtifactError
 from irkit.ir.graph import Graph
 from irkit.ir.types import Array, DType, Encoding, TensorType
 from irkit.ops import const, conv2d, linear
+from irkit.sparse.encodings import encode_csr
 from tests.kernels.f32 import ACTS, assert_bound, normal, run_everywhere
 from tests.kernels.util import load_step, run_lowered
 
@@ -43,7 +43,8 @@ def spmm_case(
         if extra is not None:
             exact, magnitude = exact + extra, magnitude + np.abs(extra)
     attrs, fn, gain = ACTS[act]
-    values, columns, rows = csr(w)
+    csr = encode_csr(w)
+    values, columns, rows = csr.values, csr.columns, csr.rows
     if values.size == 0:
         values, columns = np.zeros(1, np.float32), np.zeros(1, np.int32)  # a constant has at least one element
     got = run_everywhere("spmm", [x, values, columns, rows, b, r, slope], (m, o), attrs, [1, 2, 3, 4, 6])
@@ -72,11 +73,6 @@ def test_epilogues(act: str, residual: bool) -> None:
 
 def test_deep_blocks() -> None:
     spmm_case(np.random.default_rng(1), 130, 3000, 5, 0.1)
-
-
-def test_csr_of_a_matrix() -> None:
-    values, columns, rows = csr(np.array([[0, 2, 0], [0, 0, 0], [3, 0, 4]], np.float32))
-    assert values.tolist() == [2, 3, 4] and columns.tolist() == [1, 0, 2] and rows.tolist() == [0, 1, 1, 3]
 
 
 @pytest.mark.parametrize("rank", [2, 4])
@@ -127,4 +123,20 @@ def test_bad_indices_are_refused(columns: list[int], rows: list[int], message: s
     x, values = np.ones((9, 4), np.float32), np.ones(3, np.float32)
     inputs = [x, values, np.array(columns, np.int32), np.array(rows, np.int32), None, None, None]
     with pytest.raises(ArtifactError, match=message):
+        load_step("spmm", inputs, [((9, 2), np.float32)], {"act": "none"}, consts=[1, 2, 3])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16])
+@pytest.mark.parametrize("gaps", [[0, 4, 0], [0, 1, 2], [0, 0, 200]])
+def test_bad_gaps_are_refused(dtype: type, gaps: list[int]) -> None:
+    x, values = np.ones((9, 4), np.float32), np.ones(3, np.float32)
+    inputs = [x, values, np.array(gaps, dtype), np.array([0, 1, 3], np.int32), None, None, None]
+    with pytest.raises(ArtifactError, match="column"):
+        load_step("spmm", inputs, [((9, 2), np.float32)], {"act": "none"}, consts=[1, 2, 3])
+
+
+def test_a_negative_gap_is_refused() -> None:
+    x, values = np.ones((9, 4), np.float32), np.ones(3, np.float32)
+    inputs = [x, values, np.array([1, 2, -3], np.int16), np.array([0, 1, 3], np.int32), None, None, None]
+    with pytest.raises(ArtifactError, match="column"):
         load_step("spmm", inputs, [((9, 2), np.float32)], {"act": "none"}, consts=[1, 2, 3])

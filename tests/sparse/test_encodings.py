@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from irkit.errors import IRError
 from irkit.sparse.cost import MIN_ROWS, break_even, sparse_wins
-from irkit.sparse.encodings import CSR_PARTS, decode_csr, encode_csr
+from irkit.sparse.encodings import CSR_PARTS, decode_csr, encode_csr, pack_columns, unpack_columns
 
 MATRICES = hnp.arrays(
     st.sampled_from([np.float32, np.int8]),
@@ -31,6 +31,24 @@ def test_round_trip(w: Any) -> None:
     back = decode_csr(csr)
     assert back.dtype == w.dtype
     assert np.array_equal(back, w)
+
+
+@settings(max_examples=200, deadline=None)
+@given(MATRICES, st.integers(1, 400))
+def test_packed_columns_round_trip(w: Any, spread: int) -> None:
+    wide = np.zeros((w.shape[0], w.shape[1] * spread), w.dtype)
+    wide[:, ::spread] = w
+    csr = encode_csr(wide)
+    packed = pack_columns(csr)
+    assert packed.dtype == (np.uint8 if spread * w.shape[1] <= 256 else packed.dtype)
+    assert np.array_equal(unpack_columns(packed, csr.rows), csr.columns)
+
+
+def test_gaps_take_the_narrowest_type() -> None:
+    for column, dtype in ((255, np.uint8), (256, np.int16), (32767, np.int16), (32768, np.int32)):
+        w = np.zeros((2, 32769), np.float32)
+        w[1, column] = 1
+        assert pack_columns(encode_csr(w)).dtype == dtype
 
 
 def test_layout() -> None:

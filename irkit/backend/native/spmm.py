@@ -7,7 +7,7 @@ from irkit.backend.native.anchor import NHWC, anchor_of, join
 from irkit.ir.graph import Operation
 from irkit.ops import conv2d, fused, linear
 from irkit.sparse.cost import MIN_ROWS
-from irkit.sparse.encodings import CSR_PARTS, encode_csr
+from irkit.sparse.encodings import CSR_PARTS, encode_csr, pack_columns
 
 
 @lowering(conv2d, linear, fused, priority=20)
@@ -30,8 +30,9 @@ def lower_spmm(op: Operation) -> Step | None:
         return None
     csr = encode_csr(a.weights.reshape(o, -1))
     name = a.w.name or "w"
-    held = [Const(getattr(csr, part), f"{name}.{part}") for part in CSR_PARTS]
+    parts = (csr.values, pack_columns(csr), csr.rows)
+    held = [Const(array, f"{name}.{part}") for array, part in zip(parts, CSR_PARTS, strict=True)]
     zeros = 1 - csr.values.size / a.weights.size
-    note = join(f"sparse, {100 * zeros:.0f}% zeros", a.note)
+    note = join(f"csr, {100 * zeros:.0f}% zeros", a.note)
     macs = rows * a.weights.size
     return Step("spmm", [a.x, *held, *a.epilogue], [a.out], dict(a.act), macs=macs, note=note)
