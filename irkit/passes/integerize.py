@@ -167,6 +167,19 @@ def quantize_of_sum(q: Operation, rw: Rewriter) -> Replacement:
     return rw.emit(qadd if op.opdef is add else qmul, a, b, loc=op.loc, quant=y, lo=bounds[0], hi=bounds[1])
 
 
+def _exponentials(op: Operation, x: Value, rw: Rewriter) -> Value:
+    """The table of a softmax of int8 ``x``."""
+    name = op.result.name
+    return rw.const(softmax_table(quant_of(x).scale[0]), f"{name}_table" if name else "", loc=op.loc)
+
+
+@pattern(softmax)
+def softmax_to_float(op: Operation, rw: Rewriter) -> Replacement:
+    """softmax of an int8 value that float uses: integer sums, so that the bits are the same everywhere."""
+    x = stored(op.operand("x"))
+    return None if x is None else rw.emit(qsoftmax, x, _exponentials(op, x, rw), loc=op.loc, **op.attrs)
+
+
 @pattern(quantize)
 def quantize_of_average(q: Operation, rw: Rewriter) -> Replacement:
     """avg_pool2d, reduce_mean or softmax of an int8 value -> quantize."""
@@ -178,8 +191,7 @@ def quantize_of_average(q: Operation, rw: Rewriter) -> Replacement:
     if x is None:
         return None
     if op.opdef is softmax:
-        table = rw.const(softmax_table(quant_of(x).scale[0]), f"{v.name}_table" if v.name else "", loc=op.loc)
-        return rw.emit(qsoftmax, x, table, loc=op.loc, quant=y, **op.attrs)
+        return rw.emit(qsoftmax, x, _exponentials(op, x, rw), loc=op.loc, quant=y, **op.attrs)
     return rw.emit(qavg_pool2d if op.opdef is avg_pool2d else qmean, x, loc=op.loc, quant=y, **op.attrs)
 
 
@@ -283,4 +295,4 @@ class Integerize(Pass):
     def run(self, graph: Graph) -> bool:
         """Rewrite to a fixpoint; True when anything changed."""
         changed = rewrite(graph, ABSORB)
-        return rewrite(graph, [anchor_to_float]) or changed
+        return rewrite(graph, [anchor_to_float, softmax_to_float]) or changed

@@ -175,7 +175,7 @@ def _float_input(op: Operation, d: Decision) -> str:
 def _cheap(op: Operation) -> bool:
     """Operations that are better done in float when only float uses their result."""
     unary = table_operand(op) is not None
-    return unary or op.opdef in (softmax, reduce_mean) or "view" in op.opdef.tags
+    return unary or op.opdef is reduce_mean or "view" in op.opdef.tags
 
 
 def chains(ops: Sequence[Operation], d: Decision) -> list[list[Operation]]:
@@ -211,6 +211,8 @@ def _place(ops: Sequence[Operation], d: Decision) -> None:
         for v in data_operands(op):
             if v not in d.points and v not in inside:
                 d.points[v] = Point(v, [v])
+        if op.opdef is softmax and not any(u in d.int8 for u in op.result.users):
+            continue  # its float32 result is what everyone wants
         if op.result not in inside:
             _place_result(op, d)
 
