@@ -11,6 +11,7 @@ from typing import Any
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).resolve().parent
 CYTHON = ("irkit/quant/observe.pyx", "irkit/sparse/encode.pyx")
@@ -57,6 +58,15 @@ class Build(build_ext):
             os.replace(temp, target)
 
 
+class SourceArchive(sdist):
+    """sdist with the native sources, which setuptools does not know of."""
+
+    def make_release_tree(self, base_dir: str, files: list[str]) -> None:
+        """Adds everything below kernels/."""
+        native = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "kernels").rglob("*") if p.is_file())
+        super().make_release_tree(base_dir, [*files, *native])
+
+
 def _configured(folder: Path, command: list[str]) -> bool:
     stamp = folder / "configured"
     return stamp.exists() and stamp.read_text() == "\n".join(command)
@@ -84,4 +94,4 @@ def extensions() -> list[Extension]:
     return exts
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": Build})
+setup(ext_modules=extensions(), cmdclass={"build_ext": Build, "sdist": SourceArchive})
