@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 FASHION := /usr/share/datasets/fashion-mnist
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint clean
 demo: $(VENV)/.demo
 	$(BIN)/irkit demo
 

@@ -132,15 +132,14 @@ class CompiledModel:
 
 def as_input(x: Any, name: str, want: TensorType) -> Array:
     """``x`` as a C-contiguous array of exactly that type; InputError naming input, expected and got."""
-    if not isinstance(x, np.ndarray):
-        x = _to_numpy(x, name, want)
-    if x.dtype != want.dtype.numpy or not x.dtype.isnative:
-        raise InputError(f"input {name!r}: expected dtype {want.dtype.value}, got {x.dtype}")
-    if x.shape != want.shape:
-        raise InputError(f"input {name!r}: expected shape {want.shape}, got {x.shape}")
-    if x.flags.c_contiguous and x.flags.aligned:
-        return x
-    return np.array(x, order="C", copy=True)
+    a: Array = x if isinstance(x, np.ndarray) else _to_numpy(x, name, want)
+    if a.dtype != want.dtype.numpy or not a.dtype.isnative:
+        raise InputError(f"input {name!r}: expected dtype {want.dtype.value}, got {a.dtype}")
+    if a.shape != want.shape:
+        raise InputError(f"input {name!r}: expected shape {want.shape}, got {a.shape}")
+    if a.flags.c_contiguous and a.flags.aligned:
+        return a
+    return np.array(a, order="C", copy=True)
 
 
 def _to_numpy(x: Any, name: str, want: TensorType) -> Array:

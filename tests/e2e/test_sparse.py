@@ -51,7 +51,7 @@ def test_pruned_mobilenet_v1(tmp_path: Path) -> None:
     want = model(x).numpy()
     for m in (exe, irkit.load(sparse)):
         assert np.abs(m(x) - want).max() <= 1e-4 * np.abs(want).max()
-    # 24 % of the dense file is the linear layer, which has no zeros, and the non-zeros' float32 values are another 7.4 %
+    # 24 % of the dense file is the linear layer, which has no zeros; the float32 values that are left, another 7 %
     assert sparse.stat().st_size <= 0.355 * dense.stat().st_size
     assert sum(r.family == "spmm" for r in exe.plan.rows) == 13
     assert "csr" in str(exe.plan)
