@@ -1,14 +1,32 @@
-"""Every Python example of the README runs, in order, as a reader would paste it."""
+"""Every example of the README runs: Python blocks in order, as a reader would paste them, and irkit commands."""
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.S | re.M)
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
+COMMANDS = re.findall(r"^\$ (irkit .*)$", README, re.M)
+NETS = """
+from torch import nn
+
+def make_model():
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 5)).eval()
+"""
+GRAPH = """func @main(%x: f32[4]) {
+  %y = relu(%x) : f32[4]
+  return(%y)
+}
+"""
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -20,3 +38,19 @@ def test_python_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
         exec(compile(block, f"README.md block {i + 1}", "exec"), names)
     out = capsys.readouterr().out
     assert "2 unsupported operation(s)" in out and "NumPy fallback: i0" in out
+
+
+def test_commands(tmp_path: Path) -> None:
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package" / "nets.py").write_text(NETS)
+    (tmp_path / "graph.ir").write_text(GRAPH)
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "x.npy", rng.standard_normal((1, 3, 8, 8), np.float32))
+    np.savez(tmp_path / "samples.npz", x=rng.standard_normal((64, 3, 8, 8), np.float32))
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+    assert len(COMMANDS) >= 6
+    for command in COMMANDS:
+        words = [sys.executable, "-m", *shlex.split(command, comments=True)]
+        done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        assert done.stdout
