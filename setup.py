@@ -62,8 +62,9 @@ class SourceArchive(sdist):
     """sdist with the native sources, which setuptools does not know of."""
 
     def make_release_tree(self, base_dir: str, files: list[str]) -> None:
-        """Adds everything below kernels/."""
-        native = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "kernels").rglob("*") if p.is_file())
+        """Adds everything below kernels/ and what Cython reads."""
+        paths = [*(ROOT / "kernels").rglob("*"), *(ROOT / "irkit").rglob("*.pyx")]
+        native = sorted(str(p.relative_to(ROOT)) for p in paths if p.is_file())
         super().make_release_tree(base_dir, [*files, *native])
 
 
