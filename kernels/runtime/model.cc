@@ -348,7 +348,8 @@ Status Model::run(const void* const* inputs, void* const* outputs, const RunOpti
 
 Status Model::run_steps(Context* c, const RunOptions& options) {
   const int threads = this->threads() < c->threads ? this->threads() : c->threads;
-  const bool pool = splits_ && pool_acquire(threads);
+  const CallCount counted;
+  const bool pool = splits_ && counted.share(threads) > 1 && pool_acquire(threads);
   Status status;
   for (int64_t i = 0; i < steps_.size(); i++) {
     const Step& s = steps_[i];
@@ -366,7 +367,7 @@ Status Model::run_steps(Context* c, const RunOptions& options) {
                     plan_.steps[i].family, plan_.steps[i].name);
       break;
     } else if (pool && k.grain < k.items) {
-      pool_run({k.fn, k.params, bufs, s.n_bufs, c->scratch, c->scratch_size, k.items, k.grain}, threads);
+      pool_run({k.fn, k.params, bufs, s.n_bufs, c->scratch, c->scratch_size, k.items, k.grain}, counted.share(threads));
     } else if (k.items > 0) {
       k.fn(bufs, k.params, 0, k.items);
     }

@@ -32,6 +32,7 @@ constexpr int threads_of(uint64_t state) { return static_cast<int>(state >> 16 &
 struct Pool {
   alignas(128) std::atomic<uint64_t> state{0};
   alignas(128) std::atomic<int> owner{0};  // 1: a call has the pool
+  std::atomic<int> under_way{0};           // calls, of any model
   std::atomic<uint32_t> calls{0};          // acquisitions so far
   std::atomic<int> sleepers{0};
   std::atomic<int> workers{0};
@@ -148,6 +149,7 @@ void after_fork() {
   Pool& p = g_pool;
   p.state.store(0);
   p.owner.store(0);
+  p.under_way.store(0);
   p.sleepers.store(0);
   p.workers.store(0);
   p.mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -178,6 +180,15 @@ void pool_reserve(int threads) {
   }
   pthread_sigmask(SIG_SETMASK, &old, nullptr);
   pthread_mutex_unlock(&p.mutex);
+}
+
+CallCount::CallCount() { g_pool.under_way.fetch_add(1, std::memory_order_relaxed); }
+
+CallCount::~CallCount() { g_pool.under_way.fetch_sub(1, std::memory_order_relaxed); }
+
+int CallCount::share(int threads) const {
+  const int calls = g_pool.under_way.load(std::memory_order_relaxed);
+  return calls > 1 ? (threads + calls - 1) / calls : threads;  // a fork within a call leaves the count below 1
 }
 
 bool pool_acquire(int threads) {

@@ -23,6 +23,16 @@ struct Work {
 // Makes sure that the process has `threads - 1` workers; fewer when the system gives no more. Never called by a run.
 void pool_reserve(int threads);
 
+// Counts a call as under way while it lives. Calls share the cores: each uses its part of its threads only.
+class CallCount {
+ public:
+  CallCount();
+  ~CallCount();
+  CallCount(const CallCount&) = delete;
+  CallCount& operator=(const CallCount&) = delete;
+  int share(int threads) const;  // at least 1
+};
+
 // Takes the pool for a call; false when another call has it or `threads` < 2. Release after success only.
 bool pool_acquire(int threads);
 void pool_release();
