@@ -34,6 +34,16 @@ struct MinOp {
   }
 };
 
+// f(0) .. f(N - 1), unrolled where that keeps vectors in registers (not for 64 scalar lanes).
+template <int N, class Fn>
+IRK_INLINE void each(Fn fn) {
+  if constexpr (N <= 16) {
+    unroll<N>(fn);
+  } else {
+    for (int i = 0; i < N; ++i) fn(i);
+  }
+}
+
 template <class V, class Op>
 struct Lanes {
   typedef typename V::F F;
@@ -41,47 +51,58 @@ struct Lanes {
   F acc[R];
 
   IRK_INLINE void clear() {
-    for (int r = 0; r < R; ++r) acc[r] = V::set(Op::identity);
+    each<R>([&](auto r) IRK_LAMBDA { acc[r] = V::set(Op::identity); });
   }
 
-  // Takes fn(p[0..n)), element i in lane i % 64. fn gets the vector and its offset, `part` lanes of it when not -1;
-  // lanes past the end are not joined.
+  // Takes fn(p[0..n)), element i in lane i % 64. fn gets the vector's offset and how many lanes count, -1 for all.
   template <class Fn>
   IRK_INLINE void take(int64_t n, Fn fn) {
     int64_t i = 0;
     for (; i + kLanes <= n; i += kLanes) {
-      for (int r = 0; r < R; ++r) acc[r] = Op::template join<V>(acc[r], fn(i + r * V::N, int64_t{-1}));
+      each<R>([&](auto r) IRK_LAMBDA { acc[r] = Op::template join<V>(acc[r], fn(i + r * V::N, int64_t{-1})); });
     }
-    for (int r = 0; r < R && i < n; ++r, i += V::N) {
-      if (i + V::N <= n) {
-        acc[r] = Op::template join<V>(acc[r], fn(i, int64_t{-1}));
+    if (i == n) return;
+    each<R>([&](auto r) IRK_LAMBDA {
+      const int64_t left = n - i - r * V::N;
+      if (left <= 0) return;
+      if constexpr (V::N == 1) {
+        acc[r] = Op::template join<V>(acc[r], fn(i + r, int64_t{-1}));
       } else {
-        float old[V::N], now[V::N];
-        V::store(old, acc[r]);
-        V::store(now, Op::template join<V>(acc[r], fn(i, n - i)));
-        for (int64_t k = 0; k < n - i; ++k) old[k] = now[k];
-        acc[r] = V::load(old);
+        const int64_t part = left < V::N ? left : V::N;
+        acc[r] = V::first_n(part, Op::template join<V>(acc[r], fn(i + r * V::N, part)), acc[r]);
       }
-    }
+    });
   }
 
   IRK_INLINE void join(const Lanes& other) {
-    for (int r = 0; r < R; ++r) acc[r] = Op::template join<V>(acc[r], other.acc[r]);
+    each<R>([&](auto r) IRK_LAMBDA { acc[r] = Op::template join<V>(acc[r], other.acc[r]); });
   }
 
   // All lanes into one number: halves onto halves.
   IRK_INLINE float total() const {
-    F a[R];
-    for (int r = 0; r < R; ++r) a[r] = acc[r];
-    for (int w = R / 2; w >= 1; w /= 2) {
-      for (int r = 0; r < w; ++r) a[r] = Op::template join<V>(a[r], a[r + w]);
-    }
     float t[V::N];
-    V::store(t, a[0]);
-    for (int w = V::N / 2; w >= 1; w /= 2) {
-      for (int k = 0; k < w; ++k) t[k] = one(t[k], t[k + w]);
-    }
+    V::store(t, fold<V::N / 2>(tree<0, 1>()));
     return t[0];
+  }
+
+  // Vectors First, First + Step, First + 2 Step ... as if the array's upper half were joined onto the lower,
+  // repeatedly.
+  template <int First, int Step>
+  IRK_INLINE F tree() const {
+    if constexpr (Step >= R) {
+      return acc[First];
+    } else {
+      return Op::template join<V>(tree<First, 2 * Step>(), tree<First + Step, 2 * Step>());
+    }
+  }
+
+  template <int W>
+  static IRK_INLINE F fold(F a) {
+    if constexpr (W == 0) {
+      return a;
+    } else {
+      return fold<W / 2>(Op::template join<V>(a, V::template rotate<W>(a)));
+    }
   }
 
   // Op on two numbers, by the same vector operation.

@@ -16,6 +16,20 @@ struct VecAvx2 {
   static void store(float* p, F v) { _mm256_storeu_ps(p, v); }
   static F load_n(const float* p, int64_t n) { return _mm256_maskload_ps(p, first(n)); }
   static void store_n(float* p, F v, int64_t n) { _mm256_maskstore_ps(p, first(n), v); }
+  static F first_n(int64_t n, F a, F b) { return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(first(n))); }
+  template <int S>
+  static F rotate(F a) {
+    if (S == 4) return _mm256_permute2f128_ps(a, a, 1);
+    return S == 2 ? _mm256_permute_ps(a, 0x4e) : _mm256_permute_ps(a, 0xb1);
+  }
+  static void transpose4(const float* s, int64_t ds, float* d, int64_t dd) {
+    __m128 a = _mm_loadu_ps(s), b = _mm_loadu_ps(s + ds), c = _mm_loadu_ps(s + 2 * ds), e = _mm_loadu_ps(s + 3 * ds);
+    _MM_TRANSPOSE4_PS(a, b, c, e);
+    _mm_storeu_ps(d, a);
+    _mm_storeu_ps(d + dd, b);
+    _mm_storeu_ps(d + 2 * dd, c);
+    _mm_storeu_ps(d + 3 * dd, e);
+  }
   static F set(float v) { return _mm256_set1_ps(v); }
   static I seti(int32_t v) { return _mm256_set1_epi32(v); }
 
@@ -50,6 +64,10 @@ struct VecAvx2 {
   template <int S>
   static I sra(I a) {
     return _mm256_srai_epi32(a, S);
+  }
+  static F scale(F a, I i, F) {
+    I h = sra<1>(i), bias = seti(127);
+    return mul(mul(a, as_f(shl<23>(addi(h, bias)))), as_f(shl<23>(addi(subi(i, h), bias))));
   }
 
  private:

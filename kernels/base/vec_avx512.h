@@ -16,6 +16,21 @@ struct VecAvx512 {
   static void store(float* p, F v) { _mm512_storeu_ps(p, v); }
   static F load_n(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(first(n), p); }
   static void store_n(float* p, F v, int64_t n) { _mm512_mask_storeu_ps(p, first(n), v); }
+  static F first_n(int64_t n, F a, F b) { return _mm512_mask_blend_ps(first(n), b, a); }
+  template <int S>
+  static F rotate(F a) {
+    if (S == 8) return _mm512_shuffle_f32x4(a, a, 0x4e);
+    if (S == 4) return _mm512_shuffle_f32x4(a, a, 0xb1);
+    return S == 2 ? _mm512_permute_ps(a, 0x4e) : _mm512_permute_ps(a, 0xb1);
+  }
+  static void transpose4(const float* s, int64_t ds, float* d, int64_t dd) {
+    __m128 a = _mm_loadu_ps(s), b = _mm_loadu_ps(s + ds), c = _mm_loadu_ps(s + 2 * ds), e = _mm_loadu_ps(s + 3 * ds);
+    _MM_TRANSPOSE4_PS(a, b, c, e);
+    _mm_storeu_ps(d, a);
+    _mm_storeu_ps(d + dd, b);
+    _mm_storeu_ps(d + 2 * dd, c);
+    _mm_storeu_ps(d + 3 * dd, e);
+  }
   static F set(float v) { return _mm512_set1_ps(v); }
   static I seti(int32_t v) { return _mm512_set1_epi32(v); }
 
@@ -51,6 +66,7 @@ struct VecAvx512 {
   static I sra(I a) {
     return _mm512_srai_epi32(a, S);
   }
+  static F scale(F a, I, F n) { return _mm512_scalef_ps(a, n); }
 
  private:
   static M first(int64_t n) { return static_cast<M>((1u << n) - 1u); }

@@ -24,6 +24,22 @@ struct VecNeon {
     vst1q_f32(t, v);
     for (int64_t i = 0; i < n; ++i) p[i] = t[i];
   }
+  static F first_n(int64_t n, F a, F b) {
+    const int32_t lane[4] = {0, 1, 2, 3};
+    return vbslq_f32(vcltq_s32(vld1q_s32(lane), vdupq_n_s32(static_cast<int32_t>(n))), a, b);
+  }
+  template <int S>
+  static F rotate(F a) {
+    return S == 2 ? vextq_f32(a, a, 2) : vrev64q_f32(a);
+  }
+  static void transpose4(const float* s, int64_t ds, float* d, int64_t dd) {
+    const float32x4x2_t ab = vtrnq_f32(vld1q_f32(s), vld1q_f32(s + ds));
+    const float32x4x2_t ce = vtrnq_f32(vld1q_f32(s + 2 * ds), vld1q_f32(s + 3 * ds));
+    vst1q_f32(d, vcombine_f32(vget_low_f32(ab.val[0]), vget_low_f32(ce.val[0])));
+    vst1q_f32(d + dd, vcombine_f32(vget_low_f32(ab.val[1]), vget_low_f32(ce.val[1])));
+    vst1q_f32(d + 2 * dd, vcombine_f32(vget_high_f32(ab.val[0]), vget_high_f32(ce.val[0])));
+    vst1q_f32(d + 3 * dd, vcombine_f32(vget_high_f32(ab.val[1]), vget_high_f32(ce.val[1])));
+  }
   static F set(float v) { return vdupq_n_f32(v); }
   static I seti(int32_t v) { return vdupq_n_s32(v); }
 
@@ -59,6 +75,10 @@ struct VecNeon {
   template <int S>
   static I sra(I a) {
     return vshrq_n_s32(a, S);
+  }
+  static F scale(F a, I i, F) {
+    I h = sra<1>(i), bias = seti(127);
+    return mul(mul(a, as_f(shl<23>(addi(h, bias)))), as_f(shl<23>(addi(subi(i, h), bias))));
   }
 };
 

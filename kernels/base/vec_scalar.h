@@ -19,6 +19,19 @@ struct VecScalar {
   // The first n < N lanes; the others are +0 on load and untouched on store.
   static F load_n(const float*, int64_t) { return 0.0f; }
   static void store_n(float*, F, int64_t) {}
+  // a in the first n lanes, b in the others.
+  static F first_n(int64_t n, F a, F b) { return n > 0 ? a : b; }
+  // Lane i of the result is lane i + S, for i < S; S a power of two below N. (The other lanes hold anything.)
+  template <int S>
+  static F rotate(F a) {
+    return a;
+  }
+  // d[j * dd + i] = s[i * ds + j] for i, j < 4.
+  static void transpose4(const float* s, int64_t ds, float* d, int64_t dd) {
+    for (int64_t i = 0; i < 4; ++i) {
+      for (int64_t j = 0; j < 4; ++j) d[j * dd + i] = s[i * ds + j];
+    }
+  }
   static F set(float v) { return v; }
   static I seti(int32_t v) { return v; }
 
@@ -68,6 +81,12 @@ struct VecScalar {
   template <int S>
   static I sra(I a) {
     return a >> S;
+  }
+  // a * 2^n, rounded once; i and n are the same integer, |i| <= 150, 2^-25 <= |a| < 4 (or NaN). Two factors, because
+  // 2^i itself can be out of range when the result is not; the first product is exact.
+  static F scale(F a, I i, F) {
+    I h = sra<1>(i);
+    return mul(mul(a, as_f(shl<23>(addi(h, 127)))), as_f(shl<23>(addi(subi(i, h), 127))));
   }
 
  private:

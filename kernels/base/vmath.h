@@ -16,12 +16,13 @@
 #include <stdint.h>
 #include <string.h>
 
-// A function left out of line would load its constants again for every vector.
-#define IRK_INLINE inline __attribute__((always_inline))
+#include "base/unroll.h"
 
 namespace irk {
 namespace {
 namespace vmath {
+
+// Everything here is inlined: a function left out of line would load its constants again for every vector.
 
 // c0 + x c1 + x^2 c2 ... by Horner's rule, each step one rounded product and one rounded sum.
 template <class V>
@@ -67,11 +68,11 @@ IRK_INLINE typename V::F clip(typename V::F x, typename V::F lo, typename V::F h
   return V::min(hi, V::max(lo, x));
 }
 
-// x = n ln 2 + r with |r| <= ln 2 / 2; p gets exp(r) - 1 without its first-order rounding, and s1 * s2 = 2^n. Two
-// factors, because 2^n itself can be out of range when the result is not.
+// x = n ln 2 + r with |r| <= ln 2 / 2; p is exp(r) - 1, i and n are the same integer.
 template <class V>
 struct ExpParts {
-  typename V::F p, s1, s2;
+  typename V::F p, n;
+  typename V::I i;
 };
 template <class V>
 IRK_INLINE ExpParts<V> exp_parts(typename V::F x) {
@@ -83,25 +84,21 @@ IRK_INLINE ExpParts<V> exp_parts(typename V::F x) {
   typename V::F r = V::sub(V::sub(x, V::mul(n, V::set(0.693359375f))), V::mul(n, V::set(-2.12194440e-4f)));
   typename V::F p = poly<V>(r, 5.0000001201e-1f, 1.6666665459e-1f, 4.1665795894e-2f, 8.3334519073e-3f, 1.3981999507e-3f,
                             1.9875691500e-4f);
-  p = V::add(V::mul(p, V::mul(r, r)), r);
-  typename V::I h = V::template sra<1>(i);
-  typename V::I bias = V::seti(127);
-  return {p, V::as_f(V::template shl<23>(V::addi(h, bias))),
-          V::as_f(V::template shl<23>(V::addi(V::subi(i, h), bias)))};
+  return {V::add(V::mul(p, V::mul(r, r)), r), n, i};
 }
 
 template <class V>
 IRK_INLINE typename V::F exp(typename V::F x) {
   // Beyond the limits the result is +inf or +0 whatever x is.
   ExpParts<V> e = exp_parts<V>(clip<V>(x, V::set(-104.0f), V::set(89.0f)));
-  return V::mul(V::mul(V::add(e.p, V::set(1.0f)), e.s1), e.s2);
+  return V::scale(V::add(e.p, V::set(1.0f)), e.i, e.n);
 }
 
 // exp(x) - 1 for x <= 0 (elu); larger x count as 0.
 template <class V>
 IRK_INLINE typename V::F expm1_neg(typename V::F x) {
   ExpParts<V> e = exp_parts<V>(clip<V>(x, V::set(-18.0f), V::set(0.0f)));
-  typename V::F s = V::mul(e.s1, e.s2);
+  typename V::F s = V::scale(V::set(1.0f), e.i, e.n);
   typename V::F r = V::add(V::mul(e.p, s), V::sub(s, V::set(1.0f)));
   return V::sel(V::lt(x, V::set(0.0f)), r, x);  // keeps -0
 }

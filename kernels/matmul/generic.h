@@ -10,23 +10,29 @@ namespace matmul_impl {
 
 using matmul::Params;
 
-// A panel of b as k rows of W contiguous floats, zeros past the last column.
-template <int W>
-void pack(const float* b, int64_t row, int64_t col, int64_t k, int64_t width, float* out) {
+// A panel of b as k rows of W contiguous floats: `width` columns of b, then zeros as far as `padded`.
+template <class V, int W>
+void pack(const float* b, int64_t row, int64_t col, int64_t k, int64_t width, int64_t padded, float* out) {
   if (col == 1) {
     for (int64_t i = 0; i < k; ++i, b += row, out += W) {
       int64_t c = 0;
       for (; c < width; ++c) out[c] = b[c];
-      for (; c < W; ++c) out[c] = 0.0f;
+      for (; c < padded; ++c) out[c] = 0.0f;
     }
     return;
   }
   for (int64_t i0 = 0; i0 < k; i0 += 16) {  // 16 rows at a time: one cache line of every column of a transposed b
     const int64_t rows = k - i0 < 16 ? k - i0 : 16;
-    for (int64_t c = 0; c < W; ++c) {
-      float* o = out + i0 * W + c;
-      const float* from = b + i0 * row + c * col;
-      for (int64_t i = 0; i < rows; ++i) o[i * W] = c < width ? from[i * row] : 0.0f;
+    const float* from = b + i0 * row;
+    float* to = out + i0 * W;
+    int64_t c = 0;
+    if (row == 1 && rows == 16) {
+      for (; c + 4 <= width; c += 4) {
+        for (int64_t i = 0; i < 16; i += 4) V::transpose4(from + i + c * col, col, to + i * W + c, W);
+      }
+    }
+    for (; c < padded; ++c) {
+      for (int64_t i = 0; i < rows; ++i) to[i * W + c] = c < width ? from[i * row + c * col] : 0.0f;
     }
   }
 }
@@ -70,6 +76,15 @@ void rows(const Params& p, const float* a, const float* b, int64_t step, float* 
   }
 }
 
+// As few vectors as the panel's columns need.
+template <class V, int MR, int NV>
+void panel_rows(const Params& p, const float* a, const float* b, int64_t step, float* c, int64_t width, int64_t m) {
+  if constexpr (NV > 1) {
+    if (width <= (NV - 1) * V::N) return panel_rows<V, MR, NV - 1>(p, a, b, step, c, width, m);
+  }
+  rows<V, MR, NV>(p, a, b, step, c, width, m);
+}
+
 template <class V, int MR, int NV>
 void run(void* const* bufs, const void* params, int64_t begin, int64_t end) {
   constexpr int W = NV * V::N;
@@ -95,10 +110,10 @@ void run(void* const* bufs, const void* params, int64_t begin, int64_t end) {
       continue;
     }
     if (packed != b) {
-      pack<W>(b, p.b_row, p.b_col, p.k, width, scratch);
+      pack<V, W>(b, p.b_row, p.b_col, p.k, width, (width + V::N - 1) / V::N * V::N, scratch);
       packed = b;
     }
-    rows<V, MR, NV>(p, a, scratch, W, c, width, m);
+    panel_rows<V, MR, NV>(p, a, scratch, W, c, width, m);
   }
 }
 

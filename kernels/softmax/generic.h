@@ -26,9 +26,22 @@ IRK_INLINE float log1(float x) {
   return t[0];
 }
 
+// A row of at most one vector: what row() does, without going through memory.
+template <class V>
+IRK_INLINE void short_row(const float* x, float* y, int64_t n) {
+  typedef typename V::F F;
+  const F low = V::set(KeepMax::identity), v = V::load_n(x, n);
+  float t[V::N];
+  V::store(t, Lanes<V, KeepMax>::template fold<V::N / 2>(V::first_n(n, KeepMax::join<V>(low, v), low)));
+  const F e = V::first_n(n, vmath::exp<V>(V::sub(v, V::set(t[0]))), V::set(0.0f));
+  V::store(t, Lanes<V, SumOp>::template fold<V::N / 2>(e));
+  V::store_n(y, V::div(e, V::set(t[0])), n);
+}
+
 template <class V>
 void row(const float* x, float* y, int64_t n, bool log) {
   typedef typename V::F F;
+  if (V::N > 1 && n <= V::N && !log) return short_row<V>(x, y, n);
   Lanes<V, KeepMax> top;
   top.clear();
   top.take(n, [x](int64_t i, int64_t part) __attribute__((always_inline)) { return load_some<V>(x + i, part); });
