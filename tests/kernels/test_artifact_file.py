@@ -191,6 +191,10 @@ CONTAINERS: list[tuple[str, bytes, str]] = [
     ("metadata number", _text(b'0000"}', b'0000","n":1}'), "__metadata__ entry 'n' is not a string"),
     ("broken JSON", _text(b'"dtype":"F32"', b'"dtype" "F32"'), "header: byte .*expected ':'"),
     ("duplicate tensor", _text(b'"irkit.plan"', b'"w"'), "header: duplicate key 'w'"),
+    ("nameless tensor", _text(b'"w"', b'""'), "tensor name is empty"),
+    ("long name", _text(b'"w"', b'"' + b"w" * 1025 + b'"'), "longer than 1024 bytes"),
+    ("shape number", _entry(shape=N), "shape is not a list"),
+    ("requires nothing known", _text(b'0000"}', b'0000","irkit.requires":"x"}'), "artifact requires 'x'"),
     ("duplicate field", _text(b'"shape":', b'"dtype":"F32","shape":'), "duplicate key 'dtype'"),
     ("deep header", _text(b'"shape":[1024]', b'"shape":' + b"[" * 40 + b"]" * 40), "nested too deeply"),
     ("no shape", _header(_drop("shape")), "needs exactly dtype, shape and data_offsets"),
@@ -287,6 +291,13 @@ def _clobbered(plan: dict[str, Any]) -> None:
     plan["steps"].insert(1, eltwise([1, 0, 0, 0], [0], 4))
 
 
+def _crowded(plan: dict[str, Any]) -> None:
+    """Each of very many steps overwrites very many views: the check of that would take minutes."""
+    plan["tensors"] = plan["tensors"][:2] + [tensor(["arena", 0], [])] * 120000 + plan["tensors"][3:]
+    plan["outputs"][0]["tensor"] = 120002
+    plan["steps"] = [{"family": "python", "in": [], "out": [2], "attrs": {}}] * 40000
+
+
 def _twice(plan: dict[str, Any]) -> None:
     plan["steps"][0]["out"] = [2, 2]
 
@@ -347,6 +358,10 @@ PLANS: list[tuple[str, Callable[[dict[str, Any]], None], str]] = [
         lambda p: p["tensors"].append(tensor(["in", 0], [8])),
         "plan tensor 4: 32 bytes in input 0 of 4096 bytes",
     ),
+    ("too many tensors", _set("tensors", [0] * 262145), "262145 plan tensors; at most 262144"),
+    ("tensor is a number", _set("tensors", 2, 7), "plan tensor 2: unknown or missing dtype"),
+    ("too many steps", _set("steps", [0] * 131073), "131073 steps; at most 131072"),
+    ("arena too crowded", _crowded, "plan too large: 120000 arena tensors and 40000 step outputs"),
     ("no steps", _del("steps"), "no list 'steps'"),
     ("step text", _set("steps", 0, "step"), "step 0: no lists 'in' and 'out'"),
     ("step without out", _del("steps", 0, "out"), "step 0: no lists"),
