@@ -91,6 +91,31 @@ void interleave_columns(const QDwParams& p, const QDwBlock& b, const int8_t* con
   edge(count);
 }
 
+// A vector of outputs: `left` columns of it exist, n channels of each.
+template <int Columns, bool Whole>
+IRK_INLINE void store_bytes(__m512i v, int8_t* d, int64_t pixel, int64_t left, int64_t n) {
+  const __mmask64 mask = ~0ull >> (64 - n);
+  if constexpr (Columns == 1) {
+    if (Whole)
+      _mm512_storeu_si512(d, v);
+    else
+      _mm512_mask_storeu_epi8(d, mask, v);
+  } else if constexpr (Columns == 2) {
+    const auto put = [&](int8_t* to, __m256i part) IRK_LAMBDA {
+      if (Whole)
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), part);
+      else
+        _mm256_mask_storeu_epi8(to, static_cast<__mmask32>(mask), part);
+    };
+    put(d, _mm512_castsi512_si256(v));
+    if (left > 1) put(d + pixel, _mm512_extracti64x4_epi64(v, 1));
+  } else {
+    unroll<4>([&](auto i) IRK_LAMBDA {
+      if (left > i) _mm_mask_storeu_epi8(d + i * pixel, static_cast<__mmask16>(mask), _mm512_extracti32x4_epi32(v, i));
+    });
+  }
+}
+
 // Residual bytes of a vector's outputs, gathered with care for the ends of rows.
 template <int Columns>
 __m512i load_residual(const QDwParams& p, const QDwBlock& b, const int8_t* res, int64_t left) {
@@ -110,7 +135,6 @@ void finish(const QDwParams& p, const QDwBlock& b, const int32_t* sums, int64_t 
   const __m512 limit = _mm512_set1_ps(65536.f);  // far outside int8, far inside int32
   const __m512i zy = _mm512_set1_epi16(static_cast<short>(p.zy)), zr = _mm512_set1_epi32(p.zr);
   const __m512i lo = _mm512_set1_epi8(static_cast<char>(p.lo)), hi = _mm512_set1_epi8(static_cast<char>(p.hi));
-  const __mmask64 mask = ~0ull >> (64 - b.n);
   const bool wide = p.wide;
   const int64_t pixel = p.c;
   for (; left > 0; left -= Columns, sums += 64, d += Columns * pixel) {
@@ -134,26 +158,7 @@ void finish(const QDwParams& p, const QDwBlock& b, const int32_t* sums, int64_t 
     const __m512i h1 = _mm512_packs_epi32(_mm512_cvtps_epi32(y[2]), _mm512_cvtps_epi32(y[3]));
     __m512i v = _mm512_packs_epi16(_mm512_adds_epi16(h0, zy), _mm512_adds_epi16(h1, zy));
     v = _mm512_min_epi8(_mm512_max_epi8(v, lo), hi);
-    if constexpr (Columns == 1) {
-      if (Whole)
-        _mm512_storeu_si512(d, v);
-      else
-        _mm512_mask_storeu_epi8(d, mask, v);
-    } else if constexpr (Columns == 2) {
-      const auto put = [&](int8_t* to, __m256i part) IRK_LAMBDA {
-        if (Whole)
-          _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), part);
-        else
-          _mm256_mask_storeu_epi8(to, static_cast<__mmask32>(mask), part);
-      };
-      put(d, _mm512_castsi512_si256(v));
-      if (left > 1) put(d + pixel, _mm512_extracti64x4_epi64(v, 1));
-    } else {
-      unroll<4>([&](auto i) IRK_LAMBDA {
-        if (left > i)
-          _mm_mask_storeu_epi8(d + i * pixel, static_cast<__mmask16>(mask), _mm512_extracti32x4_epi32(v, i));
-      });
-    }
+    store_bytes<Columns, Whole>(v, d, pixel, left, b.n);
   }
 }
 
@@ -165,57 +170,98 @@ void finish_f32(const QDwParams& p, const QDwBlock& b, const int32_t* sums, int6
     }
 }
 
-// Sums of U vectors; they go through memory so that the epilogue does not compete for registers with this loop.
+// _mm512_dpbusd_epi32, in place: GCC 12 copies the accumulators of a loop around once per iteration.
+IRK_INLINE void multiply_add(__m512i& acc, __m512i unsigned_bytes, __m512i signed_bytes) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(unsigned_bytes), "v"(signed_bytes));
+}
+
+// Sums of U vectors of outputs.
 template <int U>
-IRK_INLINE void sum_taps(const QDwParams& p, const QDwBlock& b, int64_t vector, const int64_t* offsets, const char* src,
-                         const uint8_t* w, int32_t* sums) {
-  __m512i acc[U][4];
+IRK_INLINE void sum_taps(const QDwParams& p, const int32_t* bias, int64_t vector, const int64_t* offsets,
+                         const char* src, const uint8_t* w, __m512i (&acc)[U][4]) {
   unroll<4>([&](auto q) IRK_LAMBDA {
-    acc[0][q] = _mm512_loadu_si512(p.bias + b.lanes + 16 * q);
+    acc[0][q] = _mm512_loadu_si512(bias + 16 * q);
     unroll<U - 1>([&](auto u) IRK_LAMBDA { acc[u + 1][q] = acc[0][q]; });
   });
   for (int64_t k = 0; k < p.taps; k++, w += 256) {
     const char* t = src + offsets[k];
     unroll<4>([&](auto q) IRK_LAMBDA {
       const __m512i wq = _mm512_loadu_si512(w + 64 * q);
-      unroll<U>([&](auto u)
-                    IRK_LAMBDA { acc[u][q] = _mm512_dpbusd_epi32(acc[u][q], _mm512_loadu_si512(t + 64 * u), wq); });
+      unroll<U>([&](auto u) IRK_LAMBDA { multiply_add(acc[u][q], _mm512_loadu_si512(t + 64 * u), wq); });
       t += vector;
     });
   }
+}
+
+// Constants of the plain epilogue, read where they are used.
+struct alignas(64) Plain {
+  float m[64];
+  int16_t zy[32];
+  int8_t lo[64], hi[64];
+};
+
+// The usual case: int8 output without residual, sums that can't leave the int32 range when scaled.
+template <int U, int Columns, bool Whole>
+IRK_INLINE void plain_vectors(const QDwParams& p, const QDwBlock& b, const Plain* constants, const int64_t* offsets,
+                              const char* src, const uint8_t* w, int64_t left, int8_t* d) {
+  __m512i acc[U][4];
+  sum_taps<U>(p, p.bias + b.lanes, b.vector, offsets, src, w, acc);
+  // Keeps GCC from holding the constants in registers during the sums, which would then spill.
+  asm("" : "+r"(constants));
+  const Plain& k = *constants;
+  const int64_t pixel = p.c;
   unroll<U>([&](auto u) IRK_LAMBDA {
-    unroll<4>([&](auto q) IRK_LAMBDA { _mm512_store_si512(sums + 64 * u + 16 * q, acc[u][q]); });
+    __m512i y[4];
+    unroll<4>([&](auto q) IRK_LAMBDA {
+      y[q] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(acc[u][q]), _mm512_load_ps(k.m + 16 * q)));
+    });
+    const __m512i zy = _mm512_load_si512(k.zy);
+    const __m512i h0 = _mm512_adds_epi16(_mm512_packs_epi32(y[0], y[1]), zy);
+    const __m512i h1 = _mm512_adds_epi16(_mm512_packs_epi32(y[2], y[3]), zy);
+    __m512i v = _mm512_packs_epi16(h0, h1);
+    if (p.clamped) v = _mm512_min_epi8(_mm512_max_epi8(v, _mm512_load_si512(k.lo)), _mm512_load_si512(k.hi));
+    store_bytes<Columns, Whole>(v, d + u * Columns * pixel, pixel, left - u * Columns, b.n);
   });
+}
+
+template <int Columns, bool Whole>
+void plain_row(const QDwParams& p, const QDwBlock& b, const int64_t* offsets, const char* src, const uint8_t* w,
+               int64_t count, int8_t* d) {
+  Plain k;
+  unroll<4>([&](auto q) IRK_LAMBDA { _mm512_store_ps(k.m + 16 * q, _mm512_loadu_ps(p.m + b.lanes + 16 * q)); });
+  _mm512_store_si512(k.zy, _mm512_set1_epi16(static_cast<short>(p.zy)));
+  _mm512_store_si512(k.lo, _mm512_set1_epi8(static_cast<char>(p.lo)));
+  _mm512_store_si512(k.hi, _mm512_set1_epi8(static_cast<char>(p.hi)));
+  const int64_t move = Columns * p.c;
+  for (; count > 3 * Columns; count -= 4 * Columns, src += 256, d += 4 * move)
+    plain_vectors<4, Columns, Whole>(p, b, &k, offsets, src, w, count, d);
+  if (count > Columns) {
+    plain_vectors<2, Columns, Whole>(p, b, &k, offsets, src, w, count, d);
+    count -= 2 * Columns, src += 128, d += 2 * move;
+  }
+  if (count > 0) plain_vectors<1, Columns, Whole>(p, b, &k, offsets, src, w, count, d);
 }
 
 // One row of outputs of a block.
 template <int Columns, bool Whole>
 void output_row(const QDwParams& p, const QDwBlock& b, const int64_t* offsets, const char* src, const uint8_t* w,
                 int64_t count, char* out, const int8_t* res) {
-  constexpr int kMost = 16;  // vectors of sums kept at a time
-  alignas(64) int32_t sums[kMost * 64];
-  const int64_t vector = b.vector;
-  while (count > 0) {
-    const int64_t vectors = (count + Columns - 1) / Columns;
-    int64_t n = 0;
-    for (; n < kMost && n + 3 < vectors; n += 4) sum_taps<4>(p, b, vector, offsets, src + 64 * n, w, sums + 64 * n);
-    if (n < kMost && n + 1 < vectors) {
-      sum_taps<2>(p, b, vector, offsets, src + 64 * n, w, sums + 64 * n);
-      n += 2;
-    }
-    if (n < kMost && n < vectors) {
-      sum_taps<1>(p, b, vector, offsets, src + 64 * n, w, sums + 64 * n);
-      n += 1;
-    }
-    const int64_t done = n * Columns < count ? n * Columns : count;
+  if (!res && !p.f32 && !p.wide) {
+    plain_row<Columns, Whole>(p, b, offsets, src, w, count, reinterpret_cast<int8_t*>(out));
+    return;
+  }
+  alignas(64) int32_t sums[64];
+  for (; count > 0; count -= Columns, src += 64) {
+    __m512i acc[1][4];
+    sum_taps<1>(p, p.bias + b.lanes, b.vector, offsets, src, w, acc);
+    unroll<4>([&](auto q) IRK_LAMBDA { _mm512_store_si512(sums + 16 * q, acc[0][q]); });
+    const int64_t done = count < Columns ? count : Columns;
     if (p.f32)
       finish_f32(p, b, sums, done, reinterpret_cast<float*>(out));
     else
       finish<Columns, Whole>(p, b, sums, done, reinterpret_cast<int8_t*>(out), res);
-    count -= done;
-    src += n * 64;
-    out += done * p.c * (p.f32 ? 4 : 1);
-    if (res) res += done * p.c;
+    out += Columns * p.c * (p.f32 ? 4 : 1);
+    if (res) res += Columns * p.c;
   }
 }
 

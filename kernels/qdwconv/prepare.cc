@@ -122,7 +122,7 @@ Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
   p->kh = s.kh, p->kw = s.kw, p->sh = s.sh, p->sw = s.sw, p->pt = s.pt, p->pl = s.pl, p->dh = s.dh, p->dw = s.dw;
   p->zx = static_cast<int32_t>(s.zx), p->zy = static_cast<int32_t>(s.zy), p->zr = static_cast<int32_t>(s.zr);
   p->lo = static_cast<int32_t>(s.lo), p->hi = static_cast<int32_t>(s.hi), p->mr = s.mr;
-  p->f32 = s.f32, p->residual = s.residual;
+  p->f32 = s.f32, p->residual = s.residual, p->clamped = s.lo > -128 || s.hi < 127;
   IRK_TRY(check_sums(ctx, s, p));
 
   p->band = 1, p->groups = 1, p->row_step = s.dh, p->blocks = 1;

@@ -41,7 +41,7 @@ struct QDwParams {
   const float* m;
   int32_t zx, zy, zr, lo, hi;
   float mr;
-  bool f32, residual, wide;
+  bool f32, residual, wide, clamped;
 };
 
 }  // namespace irk
