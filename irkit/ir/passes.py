@@ -300,14 +300,16 @@ class PassManager:
         for i in self.instruments:
             i.start(graph)
         records: list[PassRecord] = []
+        before, first = graph.clone(), 0  # the graph as it was before pass ``first``; later ones changed nothing
         for n, p in enumerate(self.passes):
-            before = graph.clone()
+            if records and records[-1].changed:
+                before, first = graph.clone(), n
             try:
                 records.append(self._run_one(p, graph))
             except (KeyboardInterrupt, SystemExit, CalibrationError):  # the user's data, not the pass, is at fault
                 raise
             except Exception as e:
-                path = write_reproducer(before, self.passes[n:], self.reproducers)
+                path = write_reproducer(before, self.passes[first:], self.reproducers)
                 text = str(e) if isinstance(e, IrkitError) else f"{type(e).__name__}: {e}"
                 raise PassError(f"pass {p.describe()}: {text} [reproducer: {path}]") from e
         return records

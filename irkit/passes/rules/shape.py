@@ -111,6 +111,18 @@ def permute_to_reshape(op: Operation, rw: Rewriter) -> Replacement:
     return rw.emit(reshape, x, shape=op.result.type.shape)
 
 
+@pattern(permute)
+def permute_before_pad(op: Operation, rw: Rewriter) -> Replacement:
+    """pad -> permute: the permute goes first, so that the padding meets the convolution or pool that it is for."""
+    x = op.operand("x")
+    p = x.producer
+    if p is None or p.opdef is not pad or not x.has_one_use:
+        return None
+    pads = tuple(p.attrs["pads"][a] for a in op.attrs["perm"])
+    moved = rw.emit(permute, p.operand("x"), **op.attrs)
+    return rw.emit(pad, moved, loc=p.loc, **{**p.attrs, "pads": pads})
+
+
 @pattern(slice_)
 def slice_of_slice(op: Operation, rw: Rewriter) -> Replacement:
     """Slices compose."""
@@ -244,6 +256,7 @@ PATTERNS = (
     concat_of_concat,
     reshape_of_reshape,
     permute_of_permute,
+    permute_before_pad,
     permute_to_reshape,
     slice_of_slice,
     pad_into_conv,
