@@ -245,6 +245,8 @@ class _Builder:
 
 def _json_value(v: Any) -> Any:
     """Attributes as JSON: tuples are lists, infinities strings, floats exact."""
+    if isinstance(v, dict):
+        return {k: _json_value(x) for k, x in sorted(v.items())}
     if isinstance(v, (list, tuple)):
         return [_json_value(x) for x in v]
     if isinstance(v, (bool, np.bool_)):

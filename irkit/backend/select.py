@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import irkit.backend.native  # noqa: F401  (registers the lowerings)
 from irkit.backend.kernel import Step, lower
+from irkit.backend.native.chain import merge_chains
 from irkit.backend.storage import is_alias
 from irkit.ir.graph import Graph
 
@@ -25,4 +26,4 @@ def select(graph: Graph) -> list[Step]:
             note = "no native kernel: runs the NumPy reference"
             step = Step(FALLBACK, list(op.operands), list(op.results), attrs, note=note, loc=op.loc)
         steps.append(step)
-    return steps
+    return merge_chains(steps)

@@ -45,6 +45,7 @@ struct ConvParams {
   int64_t ih, iw, ic, icg;  // input; icg: channels of one group
   int64_t oh, ow, oc, ocg;  // output
   int64_t groups;
+  int64_t in_rows, out_rows;  // image rows that the buffers hold; row r of all images is at r % rows (kernels/chain)
   int64_t in_step[2], out_step[2];
   ActParams act;
   const float* bias;   // [group][nvec * lanes], zeros where absent

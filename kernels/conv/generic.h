@@ -117,6 +117,9 @@ struct RowTile {
   int64_t first;  // entry of the pointer table
 };
 
+// Place of a row in a buffer that holds `rows` of them.
+inline int64_t wrap(int64_t row, int64_t rows) { return row < rows ? row : row % rows; }
+
 // Row pointers of grid rows [m0, m0 + rows) of a phase: out[i] and table[t * rows + i].
 RowTile point(const ConvParams& p, const ConvPhase& ph, const float* x, float* y, int64_t m0, int64_t rows, float** out,
               const float** table) {
@@ -129,8 +132,10 @@ RowTile point(const ConvParams& p, const ConvPhase& ph, const float* x, float* y
     const int64_t stop = rows - r < ph.grid_w - j ? rows : r + ph.grid_w - j;
     y_in &= i >= ph.y0 && i < ph.y1;
     x_in &= j >= ph.x0 && j + (stop - r) <= ph.x1;
-    const float* b = x + ((n * p.ih + i * p.in_step[0]) * p.iw + j * p.in_step[1]) * p.ic;
-    float* o = y + ((n * p.oh + i * p.out_step[0] + ph.oy) * p.ow + j * p.out_step[1] + ph.ox) * p.oc;
+    const int64_t in_row = wrap(n * p.ih + i * p.in_step[0], p.in_rows);
+    const int64_t out_row = wrap(n * p.oh + i * p.out_step[0] + ph.oy, p.out_rows);
+    const float* b = x + (in_row * p.iw + j * p.in_step[1]) * p.ic;
+    float* o = y + (out_row * p.ow + j * p.out_step[1] + ph.ox) * p.oc;
     for (; r < stop; r++, b += x_step, o += y_step) {
       base[r] = b;
       out[r] = o;

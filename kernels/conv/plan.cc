@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "runtime/kernel_name.h"
+
 namespace irk {
 
 Status want_inputs(StepContext& ctx, int count) {
@@ -173,6 +175,8 @@ Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out) {
   p->ih = s.ih, p->iw = s.iw, p->ic = s.ic, p->icg = s.ic / s.groups;
   p->oh = s.oh, p->ow = s.ow, p->oc = s.oc, p->ocg = s.oc / s.groups;
   p->groups = s.groups;
+  p->in_rows = s.in_rows ? s.in_rows : INT64_MAX;
+  p->out_rows = s.out_rows ? s.out_rows : INT64_MAX;
   for (int i = 0; i < 2; i++) {
     p->in_step[i] = s.transposed ? 1 : s.stride[i];
     p->out_step[i] = s.transposed ? s.stride[i] : 1;
@@ -196,7 +200,7 @@ Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out) {
   // Column panels by the largest phase (the first).
   const int64_t m = s.n * ceil_div(s.oh, p->out_step[0]) * ceil_div(s.ow, p->out_step[1]);
   p->nvec = ceil_div(p->ocg, tiles.lanes);
-  const int64_t width = choose_width(tiles, m, p->nvec);
+  const int64_t width = choose_width(tiles, s.by_row ? s.ow : m, p->nvec);
   p->panels = ceil_div(p->nvec, width);
   p->max_rows = tiles.rows[ceil_div(p->nvec, p->panels)];
   const int64_t padded = p->nvec * tiles.lanes;
@@ -251,15 +255,18 @@ Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out) {
   const int64_t all_tiles = ceil_div(m, p->max_rows);
   if (ctx.threads > 1 && !p->n_major)
     tiles_per_block = max64(1, min64(tiles_per_block, all_tiles * s.groups * nph / (8 * ctx.threads)));
+  if (s.by_row && (s.groups != 1 || s.transposed || ceil_div(s.ow, p->max_rows) > kMaxTiles))
+    return fail(Code::unsupported, "%s: convolution can't run row by row", ctx.loc);
+  if (s.by_row) p->n_major = false;
   for (int64_t r = 0; r < nph; r++) {
     ConvPhase& ph = phases[r];
-    ph.mblocks = ceil_div(ph.m, tiles_per_block * p->max_rows);
+    ph.mblocks = s.by_row ? s.n * s.oh : ceil_div(ph.m, tiles_per_block * p->max_rows);
     p->block_rows = max64(p->block_rows, ceil_div(ph.m, ph.mblocks));
   }
-  p->prefetch = all_tiles <= kMaxTiles && padded * k * 4 > (64 << 10);
+  p->prefetch = !s.by_row && all_tiles <= kMaxTiles && padded * k * 4 > (64 << 10);
   const int64_t row_items = phases[0].mblocks * s.groups * nph;
   const int64_t want = 8 * ctx.threads;
-  p->nblocks = p->n_major ? p->panels : row_items >= want ? 1 : min64(p->panels, ceil_div(want, row_items));
+  p->nblocks = p->n_major ? p->panels : s.by_row || row_items >= want ? 1 : min64(p->panels, ceil_div(want, row_items));
   for (int64_t r = 0; r < nph; r++) {
     phases[r].first_item = first_item;
     first_item += phases[r].mblocks * p->nblocks * s.groups;
@@ -270,20 +277,7 @@ Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out) {
   out->items = first_item;
   out->grain = 1 + static_cast<int64_t>(200000 / item_macs);
   out->scratch = conv_scratch(p->block_rows, p->max_rows, max_taps);
-  switch (row->isa) {
-    case Isa::avx2:
-      out->kernel = "conv.f32.avx2";
-      break;
-    case Isa::avx512:
-      out->kernel = "conv.f32.avx512";
-      break;
-    case Isa::neon:
-      out->kernel = "conv.f32.neon";
-      break;
-    default:
-      out->kernel = "conv.f32.scalar";
-      break;
-  }
+  out->kernel = IRK_KERNEL_NAME("conv.f32", row);
   return {};
 }
 

@@ -11,6 +11,10 @@ struct ConvShape {
   int64_t kh, kw, groups;
   int64_t stride[2], dilation[2], pad[2];  // pad: top, left
   bool transposed;                         // stride spreads the input; pad crops the output
+  // For kernels/chain: work item i is output row i of all images (dwconv: one item for each channel block of a row),
+  // and buffers hold in_rows and out_rows rows (0: all), row r at r % rows.
+  bool by_row;
+  int64_t in_rows, out_rows;
 };
 
 // Reads attributes act, lo, hi, alpha. Slopes (leaky, prelu) come as an array of oc values, each repeated from `slope`
@@ -29,7 +33,17 @@ Status want_residual(StepContext& ctx, int i);
 // Checks inputs, output and attributes of a convolution step (conv/prepare.cc; dwconv has the same ones).
 Status read_conv(StepContext& ctx, ConvShape* shape);
 
+// Extent of a convolution's output; negative when the window does not fit.
+inline int64_t conv_extent(int64_t in, int64_t pads, int64_t kernel, int64_t stride, int64_t dilation) {
+  const int64_t room = in + pads - (kernel - 1) * dilation - 1;
+  return room < 0 ? -1 : room / stride + 1;
+}
+
 // Plans a step whose inputs are x, w (constant, [oc][kh][kw][ic / groups]), bias, residual, slope.
 Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out);
+
+// Plans a depthwise step (dwconv/prepare.cc) with the same inputs; `blocks` gets the channel blocks, the items of a
+// row.
+Status plan_dwconv(StepContext& ctx, const ConvShape& s, PreparedStep* out, int64_t* blocks);
 
 }  // namespace irk

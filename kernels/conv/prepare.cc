@@ -29,8 +29,7 @@ Status read_conv(StepContext& ctx, ConvShape* shape) {
   const int64_t in[2] = {s.ih, s.iw}, kernel[2] = {s.kh, s.kw}, got[2] = {s.oh, s.ow};
   for (int i = 0; i < 2; i++) {
     if (in[i] > kMax || kernel[i] > kMax) return fail(Code::unsupported, "%s: conv extent too large", ctx.loc);
-    const int64_t room = in[i] + pads[i] + pads[i + 2] - (kernel[i] - 1) * s.dilation[i] - 1;
-    if (room < 0 || got[i] != room / s.stride[i] + 1)
+    if (got[i] != conv_extent(in[i], pads[i] + pads[i + 2], kernel[i], s.stride[i], s.dilation[i]))
       return fail(Code::bad_file, "%s: conv output extent %lld does not fit its input", ctx.loc, (long long)got[i]);
   }
   if (y.dims[0] != s.n || y.dims[3] != s.oc) return fail(Code::bad_file, "%s: conv output has a wrong shape", ctx.loc);

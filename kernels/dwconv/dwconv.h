@@ -14,6 +14,7 @@ constexpr int kDwCols = 4;  // output columns of a register tile
 
 struct DwParams {
   int64_t ih, iw, oh, ow, c;
+  int64_t in_rows, out_rows;  // image rows that the buffers hold; row r of all images is at r % rows (kernels/chain)
   int64_t kh, kw;
   int64_t stride[2], dilation[2], pad[2];
   int64_t x0, x1;  // output columns whose taps all fall inside a row

@@ -124,10 +124,13 @@ Kernels choose(const DwParams& p) {
   return {nullptr, {nullptr, any<1>, any<2>, any<3>, any<4>}, false};
 }
 
+// Place of a row in a buffer that holds `rows` of them.
+inline int64_t wrap(int64_t row, int64_t rows) { return row < rows ? row : row % rows; }
+
 void row(const DwParams& p, const Kernels& fns, void* const* bufs, int64_t image, int64_t i, int64_t v0, int64_t v1) {
   const float** ptr = static_cast<const float**>(bufs[irk::kDwScratch]);
-  const float* x = static_cast<const float*>(bufs[irk::kDwX]) + image * p.ih * p.iw * p.c;
-  const int64_t at = (image * p.oh + i) * p.ow * p.c;
+  const float* x = static_cast<const float*>(bufs[irk::kDwX]);
+  const int64_t at = wrap(image * p.oh + i, p.out_rows) * p.ow * p.c;
   float* y = static_cast<float*>(bufs[irk::kDwOut]) + at;
   const float* res = static_cast<const float*>(bufs[irk::kDwResidual]);
   const int64_t top = i * p.stride[0] - p.pad[0];
@@ -147,7 +150,7 @@ void row(const DwParams& p, const Kernels& fns, void* const* bufs, int64_t image
     for (int64_t a = 0; a < p.kh; a++) {
       const int64_t yy = top + a * p.dilation[0];
       const bool in = yy >= 0 && yy < p.ih;
-      const float* line = in ? x + yy * p.iw * p.c : nullptr;
+      const float* line = in ? x + wrap(image * p.ih + yy, p.in_rows) * p.iw * p.c : nullptr;
       if (inside) {
         *q = in ? line + left * p.c : p.zero;
         q += span;

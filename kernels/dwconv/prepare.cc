@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "conv/plan.h"
+#include "runtime/kernel_name.h"
 
 namespace irk {
 
@@ -26,7 +27,12 @@ float* zeros(StepContext& ctx, int64_t count) {
 
 Status irk_prepare_dwconv(StepContext& ctx, PreparedStep* out) {
   ConvShape s;
+  int64_t blocks;
   IRK_TRY(read_conv(ctx, &s));
+  return plan_dwconv(ctx, s, out, &blocks);
+}
+
+Status plan_dwconv(StepContext& ctx, const ConvShape& s, PreparedStep* out, int64_t* blocks) {
   if (s.groups != s.ic || s.oc != s.ic)
     return fail(Code::bad_file, "%s: depthwise convolution needs one filter a channel", ctx.loc);
   const KernelRow* row = pick_kernel("dwconv", "f32", ctx.isa);
@@ -38,6 +44,8 @@ Status irk_prepare_dwconv(StepContext& ctx, PreparedStep* out) {
   *p = {};
   p->ih = s.ih, p->iw = s.iw, p->oh = s.oh, p->ow = s.ow, p->c = c, p->kh = s.kh, p->kw = s.kw;
   for (int i = 0; i < 2; i++) p->stride[i] = s.stride[i], p->dilation[i] = s.dilation[i], p->pad[i] = s.pad[i];
+  p->in_rows = s.in_rows ? s.in_rows : INT64_MAX;
+  p->out_rows = s.out_rows ? s.out_rows : INT64_MAX;
   p->nvec = ceil_div(c, lanes);
   p->span = (kDwCols - 1) * s.stride[1] + (s.kw - 1) * s.dilation[1] + 1;
   p->x0 = ceil_div(s.pad[1], s.stride[1]);
@@ -70,27 +78,15 @@ Status irk_prepare_dwconv(StepContext& ctx, PreparedStep* out) {
   const int64_t fit = max64(2, kFirstLevel / max64(1, s.kh * s.iw * lanes * 4));
   p->cblocks = ceil_div(p->nvec, fit);
   const int64_t want = max64(1, ceil_div(8 * ctx.threads, p->cblocks * s.n));
-  p->bands = ctx.threads > 1 ? min64(s.oh, want) : 1;
+  p->bands = s.by_row ? s.oh : ctx.threads > 1 ? min64(s.oh, want) : 1;
+  *blocks = p->cblocks;
   const double macs = 1.0 + static_cast<double>(s.oh * s.ow * c) * static_cast<double>(taps);
   out->fn = row->fn;
   out->params = p;
   out->items = s.n * p->bands * p->cblocks;
   out->grain = 1 + static_cast<int64_t>(50000 * static_cast<double>(p->bands * p->cblocks) / macs);
   out->scratch = max64(s.kh * p->span, taps * kDwCols) * static_cast<int64_t>(sizeof(void*));
-  switch (row->isa) {
-    case Isa::avx2:
-      out->kernel = "dwconv.f32.avx2";
-      break;
-    case Isa::avx512:
-      out->kernel = "dwconv.f32.avx512";
-      break;
-    case Isa::neon:
-      out->kernel = "dwconv.f32.neon";
-      break;
-    default:
-      out->kernel = "dwconv.f32.scalar";
-      break;
-  }
+  out->kernel = IRK_KERNEL_NAME("dwconv.f32", row);
   return {};
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "conv/plan.h"
+#include "runtime/kernel_name.h"
 
 namespace irk {
 
@@ -105,20 +106,7 @@ Status irk_prepare_spmm(StepContext& ctx, PreparedStep* out) {
   out->items = p->blocks;
   out->grain = 1;
   if (!mul_ok((k + lanes) * p->width, 4, &out->scratch)) return oom;
-  switch (row->isa) {
-    case Isa::avx2:
-      out->kernel = "spmm.f32.avx2";
-      break;
-    case Isa::avx512:
-      out->kernel = "spmm.f32.avx512";
-      break;
-    case Isa::neon:
-      out->kernel = "spmm.f32.neon";
-      break;
-    default:
-      out->kernel = "spmm.f32.scalar";
-      break;
-  }
+  out->kernel = IRK_KERNEL_NAME("spmm.f32", row);
   return {};
 }
 

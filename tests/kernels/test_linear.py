@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import irkit.backend.native  # noqa: F401  (registers the lowerings)
 from irkit.backend.kernel import lower
 from irkit.errors import ArtifactError
 from irkit.ir.graph import Graph

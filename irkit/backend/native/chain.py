@@ -1,0 +1,72 @@
+"""Depthwise convolutions run row by row with the convolutions around them: kernels/chain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from irkit.backend.kernel import Step
+from irkit.backend.native.anchor import join
+from irkit.ir.graph import Value
+
+MIN_BYTES = 1 << 20  # of tensors that no longer go through memory: below, they stay in a second-level cache anyway
+MAX_WIDTH = 240  # pixels of a row that the convolution kernel takes in one go on every ISA
+
+
+def merge_chains(steps: Sequence[Step]) -> list[Step]:
+    """Joins [conv ->] dwconv [-> 1x1 conv] where nothing else reads what is between, and that is large."""
+    out: list[Step] = []
+    i = 0
+    while i < len(steps):
+        for length, depthwise in ((3, 1), (2, 0), (2, 1)):
+            merged = _merge(steps[i : i + length], length, depthwise)
+            if merged is not None:
+                out.append(merged)
+                i += length
+                break
+        else:
+            out.append(steps[i])
+            i += 1
+    return out
+
+
+def _merge(group: Sequence[Step], length: int, depthwise: int) -> Step | None:
+    if len(group) < length or any(s.family != ("dwconv" if k == depthwise else "conv") for k, s in enumerate(group)):
+        return None
+    between = [s.outputs[0] for s in group[:-1]]
+    if any(not v.has_one_use or nxt.inputs[0] is not v for v, nxt in zip(between, group[1:], strict=True)):
+        return None
+    if sum(v.type.nbytes for v in between) < MIN_BYTES:
+        return None
+    first = group[0] if depthwise == 1 else None
+    last = group[-1] if depthwise < length - 1 else None
+    middle = group[depthwise]
+    for s in (first, last):
+        if s is not None and (s.attrs["groups"] != 1 or s.outputs[0].type.shape[3] > MAX_WIDTH):
+            return None
+    if last is not None and not _is_pointwise(last):
+        return None
+    residuals = [s.inputs[3] for s in group]
+    if any(r is not None for r in (residuals if last is None else residuals[:-1])):
+        return None
+    stages = {"a": first, "b": middle, "c": last}
+    inputs = [group[0].inputs[0]]
+    for s in stages.values():
+        inputs += [None] * 3 if s is None else [s.inputs[1], s.inputs[2], s.inputs[4]]
+    inputs.append(None if last is None else residuals[-1])
+    kinds = " -> ".join("depthwise" if s is middle else "conv2d" for s in group)
+    notes = dict.fromkeys(part for s in group for part in s.note.split("; ") if part.startswith("fused"))
+    return Step(
+        "chain",
+        inputs,
+        list(group[-1].outputs),
+        {k: s.attrs for k, s in stages.items() if s is not None},
+        macs=sum(s.macs for s in group),
+        note=join(f"{kinds}, row by row", *notes),
+        loc=group[-1].loc,
+    )
+
+
+def _is_pointwise(s: Step) -> bool:
+    w = s.inputs[1]
+    shape = w.type.shape[2:] if isinstance(w, Value) else w.array.shape[1:3] if w is not None else ()
+    return shape == (1, 1) and s.attrs["strides"] == [1, 1] and not any(s.attrs["pads"])
