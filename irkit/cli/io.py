@@ -102,7 +102,7 @@ def _keras_backend() -> str:
     """The first backend that is installed; Keras' own default is TensorFlow alone."""
     from importlib.util import find_spec
 
-    return next((b for b in ("tensorflow", "jax", "torch") if find_spec(b)), "numpy")
+    return next((b for b in ("tensorflow", "jax", "torch") if find_spec(b)), "torch")
 
 
 def read_graph(path: Path) -> tuple[Any, str]:
