@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+import irkit.backend.native  # noqa: F401  (registers the lowerings)
 from irkit import _native
 from irkit.backend.kernel import Const, Step
 from irkit.ir.graph import Graph, Value, const_array
