@@ -16,8 +16,9 @@ from irkit.ir.interp import run as interpret
 from irkit.ir.passes import Effect, Pass
 from irkit.ir.rewrite import erase_dead, unique_names
 from irkit.ir.text import type_text
-from irkit.ir.types import Array, Literal, Quant, TensorType
+from irkit.ir.types import Array, Literal, QArray, Quant, TensorType
 from irkit.ops import const, dequantize, quantize, return_
+from irkit.quant.correct import Moments, output_shift, round_compensated
 from irkit.quant.decide import ANCHORS, Decision, Point, decide
 from irkit.quant.ranges import METHODS, choose_range, quant_of_range
 from irkit.quant.tables import table_operand
@@ -71,31 +72,37 @@ class Calibrate(Pass):
             )
         decision = decide(graph, self.keep_float)
         self.notes[:] = decision.notes
-        histograms = self._observe(graph, decision)
+        histograms, moments = self._observe(graph, decision)
         if not decision.int8:
             return False
-        _insert(graph, decision, self._quants(decision, histograms))
+        _insert(graph, decision, self._quants(decision, histograms), moments)
         erase_dead(graph)
         unique_names(graph)
         return True
 
-    def _observe(self, graph: Graph, decision: Decision) -> dict[Value, Histogram]:
-        """Stream the batches through the graph and count what each point sees."""
+    def _observe(self, graph: Graph, decision: Decision) -> tuple[dict[Value, Histogram], dict[Operation, Moments]]:
+        """Stream the batches through the graph: what each point sees, and what layers with weights take in."""
         from irkit.quant.observe import Histogram  # compiled; only calibration needs it
 
         watched = list(dict.fromkeys(p.observe for p in decision.points.values() if p.fixed is None))
-        inner = [v for v in watched if v.producer is not None]
+        moments = {op: Moments(op) for op in decision.int8 if op.opdef in ANCHORS}
+        fed: dict[Value, list[Moments]] = {}
+        for op, m in moments.items():
+            fed.setdefault(op.operand("x"), []).append(m)
+        inner = [v for v in dict.fromkeys([*watched, *fed]) if v.producer is not None]
         observed = _with_outputs(graph, inner)
         histograms = {v: Histogram() for v in watched}
         samples = 0
         for inputs in split_batches(graph, self.batches):
             samples += inputs[0].shape[0] if inputs and inputs[0].ndim else 1
-            for v, a in zip(graph.inputs, inputs, strict=True):
-                if v in histograms:
-                    histograms[v].add(a)
-            if not inner:
-                continue
-            for v, a in zip(inner, self.execute(observed, inputs), strict=True):
+            seen = list(zip(graph.inputs, inputs, strict=True))
+            if inner:
+                seen += zip(inner, self.execute(observed, inputs), strict=True)
+            for v, a in seen:
+                for m in fed.get(v, ()):
+                    m.add(a)
+                if v not in histograms:
+                    continue
                 histograms[v].add(a)
                 if histograms[v].bad:
                     raise CalibrationError(
@@ -109,7 +116,7 @@ class Calibrate(Pass):
                 f"inputs: {FEW_SAMPLES} or more, better some hundreds, are advised",
                 stacklevel=2,
             )
-        return histograms
+        return histograms, moments
 
     def _quants(self, decision: Decision, histograms: Mapping[Value, Histogram]) -> dict[Value, Quant]:
         quants: dict[int, Quant] = {}
@@ -205,10 +212,13 @@ def _pieces(x: Array, n: int, name: str, t: TensorType) -> list[Array]:
 # ---- writing the decision into the graph
 
 
-def _insert(graph: Graph, decision: Decision, quants: Mapping[Value, Quant]) -> None:
+def _insert(
+    graph: Graph, decision: Decision, quants: Mapping[Value, Quant], moments: Mapping[Operation, Moments]
+) -> None:
     for chosen in decision.int8:
         if chosen.opdef in ANCHORS:
-            _quantize_parameters(graph, chosen, quants[chosen.operand("x")])
+            x = chosen.operand("x")
+            _quantize_parameters(graph, chosen, quants[x], moments[chosen])
         elif table_operand(chosen) is None:
             _quantize_constants(graph, chosen)
     ops = graph.ops
@@ -241,13 +251,20 @@ def _stored_const(graph: Graph, old: Value, data: Array, quant: Quant, before: O
     return graph.emit(dequantize, c, before=before, loc=loc).result
 
 
-def _quantize_parameters(graph: Graph, op: Operation, x: Quant) -> None:
-    """Weights of an anchor to int8; its bias stays float until integerize knows the scale for good."""
-    w = op.operand("w")
-    array, bias = const_array(w), const_array(op.get("bias"))
+def _quantize_parameters(graph: Graph, op: Operation, x: Quant, moments: Moments) -> None:
+    """Weights of an anchor to int8; its bias takes back the shift and stays float until integerize."""
+    w, old = op.operand("w"), op.get("bias")
+    array, bias = const_array(w), const_array(old)
     assert array is not None
     data, quant = quantize_weights(array, bias, x.scale[0])
+    covariance = moments.covariance
+    if covariance is not None:
+        data = round_compensated(array, quant, covariance)
     op.set_operand(1, _stored_const(graph, w, data, quant, op))
+    shift = output_shift(op, QArray(data, quant).real() - array, moments.mean)
+    fixed = (0.0 if bias is None else bias.astype(np.float64)) - shift
+    names = [old.name if old is not None else ""]
+    op.set_operand(2, graph.emit(const, value=fixed.astype(np.float32), before=op, loc=op.loc, names=names).result)
 
 
 def _quantize_constants(graph: Graph, op: Operation) -> None:
