@@ -18,7 +18,7 @@ from irkit.ops.conv import pad_hw, windows
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
-POSITIONS = 1024  # of each sample, at most, that covariances are taken from
+POSITIONS = 256  # of each sample, at most, that covariances are taken from
 LARGEST = 1536  # inputs of one output beyond which no covariance is kept: it grows with the square
 
 
@@ -41,8 +41,11 @@ class Moments:
 
     def add(self, x: Array) -> None:
         """Add an input of the layer."""
-        s = x.sum(0, dtype=np.float32)
-        self._sum = s if self._sum is None else self._sum + s
+        s = x[0] if x.shape[0] == 1 else x.sum(0, dtype=np.float32)
+        if self._sum is None:
+            self._sum = np.array(s, np.float32)
+        else:
+            self._sum += s
         self.samples += x.shape[0]
         if self._second is None:
             return
