@@ -43,7 +43,7 @@ cdef class Histogram:
         cdef int64_t zeros = 0, bad = 0
         cdef double inverse
         cdef Py_ssize_t at
-        cdef int64_t[::1] bins = self.bins
+        cdef int64_t[::1] bins
         with nogil:
             for i in range(n):
                 v = x[i]
@@ -63,6 +63,7 @@ cdef class Histogram:
             self.zeros += n - bad
             self.count += n - bad
             return
+        bins = self.bins  # after growing, which replaces them
         inverse = HALF / self.limit
         with nogil:
             for i in range(n):
