@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from irkit.backend import numba_fused
 from irkit.backend.plan import Plan
 from irkit.backend.select import FALLBACK
 from irkit.errors import FallbackError, InputError, RuntimeFailure
@@ -178,6 +179,8 @@ def instantiate(
         plan.to_json(), plan.consts, isa, default_threads() if threads is None else check_threads(threads)
     )
     attach_fallbacks(native, lambda: graph, plan)
+    if isa is None:
+        numba_fused.attach(native, plan.document)
     name_kernels(native, plan)
     return CompiledModel(native, plan, lambda: graph, Signature.of(graph), target)
 

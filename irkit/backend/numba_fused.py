@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +21,9 @@ from irkit.backend.kernel import Step
 from irkit.backend.native.eltwise import CODES
 
 _CHUNK = 4096  # elements of one work item, about
+# Passes over an element that a program saves when its intermediate values stay in registers, times elements: below this
+# a call gains less than some tens of microseconds, and compiling costs about a second.
+WORTH_COMPILING = 1_000_000
 _WORTH_A_THREAD = 32768
 
 
@@ -51,6 +56,28 @@ def compile_program(shape: Sequence[int], n_in: int, attrs: dict[str, Any]) -> H
     """The host kernel of a program as kernels/eltwise/prepare.cc takes it; ``shape`` of the output in memory order."""
     key = tuple(tuple(int(v) for v in attrs[k]) for k in ("code", "imm", "strides"))
     return _compile(tuple(int(d) for d in shape), n_in, *key)
+
+
+def attach(native: Any, document: dict[str, Any], worth: int = WORTH_COMPILING) -> list[int]:
+    """Let the heavy elementwise programs of a loaded plan run host-compiled; the steps replaced.
+
+    ``native`` is the ``_native.Model`` made of ``document``. Nothing happens without Numba, and nothing when
+    ``IRKIT_ISA`` caps the kernels: a cap is there to try what a weaker CPU does.
+    """
+    if os.environ.get("IRKIT_ISA") or not available():
+        return []
+    done = []
+    tensors = document["tensors"]
+    for i, s in enumerate(document["steps"]):
+        if s["family"] != "eltwise" or "code" not in s["attrs"]:
+            continue
+        shape = tensors[s["out"][0]]["shape"]
+        if (len(s["attrs"]["code"]) // 4 - 1) * math.prod(shape) < worth:
+            continue
+        k = compile_program(shape, len(s["in"]), s["attrs"])
+        native.set_kernel(i, k.address, 0, k.items, k.grain, 0, k.name, k)
+        done.append(i)
+    return done
 
 
 def _collapse(shape: Sequence[int], strides: list[Sequence[int]]) -> tuple[list[int], list[list[int]]]:

@@ -10,7 +10,7 @@ import pytest
 
 from irkit.backend.kernel import Step, lower
 from irkit.backend.native import eltwise
-from irkit.backend.numba_fused import available, compile_program, compile_step
+from irkit.backend.numba_fused import attach, available, compile_program, compile_step
 from irkit.ir.types import Array, TensorType
 from irkit.ops import softmax
 from irkit.ops.elementwise import EDGES
@@ -89,6 +89,24 @@ def test_other_steps_are_left_alone() -> None:
     assert step is not None
     assert compile_step(step) is None
     assert compile_step(Step("eltwise", step.inputs, step.outputs, {})) is None  # a cast
+
+
+def test_attach_takes_heavy_programs_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    g, x, s, _ = chain()
+    step = lower(next(o for o in g if o.name == "fused"))
+    assert step is not None
+    t = step.outputs[0].type
+    model, feed = load_step("eltwise", [t.to_storage(x), s], [(t.storage_shape, np.float32)], step.attrs)
+    tensors = [{"shape": list(a.shape)} for a in feed] + [{"shape": list(t.storage_shape)}]
+    document = {"tensors": tensors, "steps": [{"family": "eltwise", "in": [0, 1], "out": [2], "attrs": step.attrs}]}
+    before = model.run(feed)[0]
+    work = (len(step.attrs["code"]) // 4 - 1) * x.size
+    assert attach(model, document, worth=work + 1) == [] and model.kernels[0].startswith("eltwise.")
+    monkeypatch.setenv("IRKIT_ISA", "scalar")
+    assert attach(model, document, worth=work) == []
+    monkeypatch.delenv("IRKIT_ISA")
+    assert attach(model, document, worth=work) == [0] and model.kernels == ["numba.5ops"]
+    assert same_bits(before, model.run(feed)[0])
 
 
 def test_numba_is_imported_late() -> None:
