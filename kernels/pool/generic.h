@@ -43,9 +43,9 @@ void pool_lanes(const irk::PoolShape& s, const float* x, const irk::PoolWindow& 
   for (int64_t i = 0; i < r.count; i++, x += row) {
     const float* tap = x;
     for (int64_t j = 0; j < c.count; j++, tap += col)
-      for (int v = 0; v < V; v++) acc[v] = Op::template step<L>(acc[v], L::load(tap + v * L::W));
+      for (int v = 0; v < V; v++) acc[v] = Op::template step<L>(acc[v], L::load(tap + v * L::N));
   }
-  for (int v = 0; v < V; v++) L::store(y + v * L::W, Op::template finish<L>(acc[v], div));
+  for (int v = 0; v < V; v++) L::store(y + v * L::N, Op::template finish<L>(acc[v], div));
 }
 
 template <class L, class Op>
@@ -57,8 +57,8 @@ void run_pool(void* const* bufs, const void* params, int64_t begin, int64_t end)
              [&](int64_t from, const irk::PoolWindow& r, const irk::PoolWindow& c, int64_t to, int64_t n) {
                const float div = static_cast<float>(r.divisor * c.divisor);
                int64_t i = 0;
-               for (; i + 4 * L::W <= n; i += 4 * L::W) pool_lanes<L, Op, 4>(s, x + from + i, r, c, div, y + to + i);
-               for (; i + L::W <= n; i += L::W) pool_lanes<L, Op, 1>(s, x + from + i, r, c, div, y + to + i);
+               for (; i + 4 * L::N <= n; i += 4 * L::N) pool_lanes<L, Op, 4>(s, x + from + i, r, c, div, y + to + i);
+               for (; i + L::N <= n; i += L::N) pool_lanes<L, Op, 1>(s, x + from + i, r, c, div, y + to + i);
                for (; i < n; i++) pool_lanes<One, Op, 1>(s, x + from + i, r, c, div, y + to + i);
              });
 }

@@ -14,8 +14,8 @@ struct Rounder {
   typename L::F lo, hi;
   typename L::I zy;
   explicit Rounder(int32_t zero, int32_t min, int32_t max)
-      : lo(L::set(static_cast<float>(min - zero))), hi(L::set(static_cast<float>(max - zero))), zy(L::iset(zero)) {}
-  typename L::I operator()(typename L::F v) const { return L::iadd(L::rint(L::clamp(v, lo, hi)), zy); }
+      : lo(L::set(static_cast<float>(min - zero))), hi(L::set(static_cast<float>(max - zero))), zy(L::seti(zero)) {}
+  typename L::I operator()(typename L::F v) const { return L::addi(L::rint(L::clamp(v, lo, hi)), zy); }
 };
 
 template <class L>
@@ -24,9 +24,9 @@ struct AddOp {
   typename L::I za, zb;
   Rounder<L> round;
   explicit AddOp(const QeltwiseParams& p)
-      : ma(L::set(p.ma)), mb(L::set(p.mb)), za(L::iset(p.za)), zb(L::iset(p.zb)), round(p.zy, p.lo, p.hi) {}
+      : ma(L::set(p.ma)), mb(L::set(p.mb)), za(L::seti(p.za)), zb(L::seti(p.zb)), round(p.zy, p.lo, p.hi) {}
   typename L::I operator()(typename L::I a, typename L::I b) const {
-    return round(L::add(L::mul(L::to_float(L::isub(a, za)), ma), L::mul(L::to_float(L::isub(b, zb)), mb)));
+    return round(L::add(L::mul(L::to_f(L::subi(a, za)), ma), L::mul(L::to_f(L::subi(b, zb)), mb)));
   }
 };
 
@@ -36,9 +36,9 @@ struct MulOp {
   typename L::I za, zb;
   Rounder<L> round;
   explicit MulOp(const QeltwiseParams& p)
-      : m(L::set(p.ma)), za(L::iset(p.za)), zb(L::iset(p.zb)), round(p.zy, p.lo, p.hi) {}
+      : m(L::set(p.ma)), za(L::seti(p.za)), zb(L::seti(p.zb)), round(p.zy, p.lo, p.hi) {}
   typename L::I operator()(typename L::I a, typename L::I b) const {
-    return round(L::mul(L::to_float(L::imul(L::isub(a, za), L::isub(b, zb))), m));
+    return round(L::mul(L::to_f(L::muli(L::subi(a, za), L::subi(b, zb))), m));
   }
 };
 
@@ -87,10 +87,10 @@ void run_binary(void* const* bufs, const void* params, int64_t begin, int64_t en
     int8_t ta[irk::kQeltwiseBlock], tb[irk::kQeltwiseBlock];
     const int8_t *xa = contiguous(a + oa, p.step_a, n, ta), *xb = contiguous(b + ob, p.step_b, n, tb);
     int64_t i = 0;
-    for (; i + L::W <= n; i += L::W) L::store8(y + oy + i, op(L::load8(xa + i), L::load8(xb + i)));
+    for (; i + L::N <= n; i += L::N) L::store8(y + oy + i, op(L::load8(xa + i), L::load8(xb + i)));
     if (i < n) {
       const size_t rest = static_cast<size_t>(n - i);
-      int8_t ra[L::W] = {}, rb[L::W] = {}, ry[L::W];
+      int8_t ra[L::N] = {}, rb[L::N] = {}, ry[L::N];
       memcpy(ra, xa + i, rest);
       memcpy(rb, xb + i, rest);
       L::store8(ry, op(L::load8(ra), L::load8(rb)));
@@ -104,18 +104,18 @@ void run_requantize(void* const* bufs, const void* params, int64_t begin, int64_
   const QeltwiseParams& p = *static_cast<const QeltwiseParams*>(params);
   const int8_t* x = static_cast<const int8_t*>(bufs[0]);
   int8_t* y = static_cast<int8_t*>(bufs[1]);
-  const typename L::I zx = L::iset(p.za);
+  const typename L::I zx = L::seti(p.za);
   const typename L::F m = L::set(p.ma);
   const Rounder<L> round(p.zy, p.lo, p.hi);
   const auto one = [&](const int8_t* from, int8_t* to) {
-    L::store8(to, round(L::mul(L::to_float(L::isub(L::load8(from), zx)), m)));
+    L::store8(to, round(L::mul(L::to_f(L::subi(L::load8(from), zx)), m)));
   };
   each_block(p, begin, end, [&](int64_t, int64_t, int64_t, int64_t o, int64_t, int64_t n) {
     int64_t i = 0;
-    for (; i + L::W <= n; i += L::W) one(x + o + i, y + o + i);
+    for (; i + L::N <= n; i += L::N) one(x + o + i, y + o + i);
     if (i < n) {
       const size_t rest = static_cast<size_t>(n - i);
-      int8_t rx[L::W] = {}, ry[L::W];
+      int8_t rx[L::N] = {}, ry[L::N];
       memcpy(rx, x + o + i, rest);
       one(rx, ry);
       memcpy(y + o + i, ry, rest);
@@ -131,21 +131,21 @@ struct Scale {
   Scale(const QeltwiseParams& p, int64_t row) {
     const int64_t c = p.m && !p.per_lane ? row % p.channels : 0;
     m = L::set(p.m && !p.per_lane ? p.m[c] : p.ma);
-    z = L::iset(p.m && !p.per_lane ? p.z[c] : p.za);
+    z = L::seti(p.m && !p.per_lane ? p.z[c] : p.za);
   }
   void lanes(const QeltwiseParams& p, int64_t lane, int64_t count) {
     if (!p.per_lane) return;
-    if (count >= L::W) {
+    if (count >= L::N) {
       m = L::load(p.m + lane);
-      z = L::iload(p.z + lane);
+      z = L::loadi(p.z + lane);
       return;
     }
-    float tm[L::W] = {};
-    int32_t tz[L::W] = {};
+    float tm[L::N] = {};
+    int32_t tz[L::N] = {};
     memcpy(tm, p.m + lane, static_cast<size_t>(count) * sizeof(float));
     memcpy(tz, p.z + lane, static_cast<size_t>(count) * sizeof(int32_t));
     m = L::load(tm);
-    z = L::iload(tz);
+    z = L::loadi(tz);
   }
 };
 
@@ -156,22 +156,22 @@ void run_quantize(void* const* bufs, const void* params, int64_t begin, int64_t 
   int8_t* y = static_cast<int8_t*>(bufs[p.n_in]);
   // Beyond +-256 any zero point saturates; so far rint is exact.
   const typename L::F far_lo = L::set(-256.0f), far_hi = L::set(256.0f);
-  const typename L::I lo = L::iset(-128), hi = L::iset(127);
+  const typename L::I lo = L::seti(-128), hi = L::seti(127);
   const auto one = [&](const Scale<L>& s, const float* from, int8_t* to) {
     const typename L::F v = L::clamp(L::nan_to_zero(L::mul(L::load(from), s.m)), far_lo, far_hi);
-    L::store8(to, L::iclamp(L::iadd(L::rint(v), s.z), lo, hi));
+    L::store8(to, L::clampi(L::addi(L::rint(v), s.z), lo, hi));
   };
   each_block(p, begin, end, [&](int64_t row, int64_t, int64_t, int64_t o, int64_t lane, int64_t n) {
     Scale<L> s(p, row);
     int64_t i = 0;
-    for (; i + L::W <= n; i += L::W) {
-      s.lanes(p, lane + i, L::W);
+    for (; i + L::N <= n; i += L::N) {
+      s.lanes(p, lane + i, L::N);
       one(s, x + o + i, y + o + i);
     }
     if (i < n) {
       const size_t rest = static_cast<size_t>(n - i);
-      float rx[L::W] = {};
-      int8_t ry[L::W];
+      float rx[L::N] = {};
+      int8_t ry[L::N];
       memcpy(rx, x + o + i, rest * sizeof(float));
       s.lanes(p, lane + i, n - i);
       one(s, rx, ry);
@@ -186,19 +186,19 @@ void run_dequantize(void* const* bufs, const void* params, int64_t begin, int64_
   const int8_t* x = static_cast<const int8_t*>(bufs[0]);
   float* y = static_cast<float*>(bufs[p.n_in]);
   const auto one = [&](const Scale<L>& s, const int8_t* from, float* to) {
-    L::store(to, L::mul(L::to_float(L::isub(L::load8(from), s.z)), s.m));
+    L::store(to, L::mul(L::to_f(L::subi(L::load8(from), s.z)), s.m));
   };
   each_block(p, begin, end, [&](int64_t row, int64_t, int64_t, int64_t o, int64_t lane, int64_t n) {
     Scale<L> s(p, row);
     int64_t i = 0;
-    for (; i + L::W <= n; i += L::W) {
-      s.lanes(p, lane + i, L::W);
+    for (; i + L::N <= n; i += L::N) {
+      s.lanes(p, lane + i, L::N);
       one(s, x + o + i, y + o + i);
     }
     if (i < n) {
       const size_t rest = static_cast<size_t>(n - i);
-      int8_t rx[L::W] = {};
-      float ry[L::W];
+      int8_t rx[L::N] = {};
+      float ry[L::N];
       memcpy(rx, x + o + i, rest);
       s.lanes(p, lane + i, n - i);
       one(s, rx, ry);

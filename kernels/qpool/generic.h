@@ -11,17 +11,17 @@ template <class L, int V>
 void average(const irk::QpoolParams& p, const int8_t* x, const irk::PoolWindow& r, const irk::PoolWindow& c, float m,
              int8_t* y) {
   typename L::I acc[V];
-  for (int v = 0; v < V; v++) acc[v] = L::iset(-p.zx * static_cast<int32_t>(r.count * c.count));
+  for (int v = 0; v < V; v++) acc[v] = L::seti(-p.zx * static_cast<int32_t>(r.count * c.count));
   const int64_t row = p.shape.w * p.shape.inner;
   for (int64_t i = 0; i < r.count; i++, x += row) {
     const int8_t* tap = x;
     for (int64_t j = 0; j < c.count; j++, tap += p.shape.inner)
-      for (int v = 0; v < V; v++) acc[v] = L::iadd(acc[v], L::load8(tap + v * L::W));
+      for (int v = 0; v < V; v++) acc[v] = L::addi(acc[v], L::load8(tap + v * L::N));
   }
   const typename L::F lo = L::set(static_cast<float>(-128 - p.zy)), hi = L::set(static_cast<float>(127 - p.zy));
   for (int v = 0; v < V; v++) {
-    const typename L::F f = L::clamp(L::mul(L::to_float(acc[v]), L::set(m)), lo, hi);
-    L::store8(y + v * L::W, L::iadd(L::rint(f), L::iset(p.zy)));
+    const typename L::F f = L::clamp(L::mul(L::to_f(acc[v]), L::set(m)), lo, hi);
+    L::store8(y + v * L::N, L::addi(L::rint(f), L::seti(p.zy)));
   }
 }
 
@@ -34,8 +34,8 @@ void run_qpool(void* const* bufs, const void* params, int64_t begin, int64_t end
              [&](int64_t from, const irk::PoolWindow& r, const irk::PoolWindow& c, int64_t to, int64_t n) {
                const float m = static_cast<float>(p.sx / (p.sy * static_cast<double>(r.divisor * c.divisor)));
                int64_t i = 0;
-               for (; i + 4 * L::W <= n; i += 4 * L::W) average<L, 4>(p, x + from + i, r, c, m, y + to + i);
-               for (; i + L::W <= n; i += L::W) average<L, 1>(p, x + from + i, r, c, m, y + to + i);
+               for (; i + 4 * L::N <= n; i += 4 * L::N) average<L, 4>(p, x + from + i, r, c, m, y + to + i);
+               for (; i + L::N <= n; i += L::N) average<L, 1>(p, x + from + i, r, c, m, y + to + i);
                for (; i < n; i++) average<One, 1>(p, x + from + i, r, c, m, y + to + i);
              });
 }

@@ -28,21 +28,21 @@ void each_sum_row(const QreduceParams& p, Fn f) {
 template <class L>
 void finish(const QreduceParams& p, typename L::I sum, int8_t* y) {
   const typename L::F lo = L::set(static_cast<float>(-128 - p.zy)), hi = L::set(static_cast<float>(127 - p.zy));
-  const typename L::F f = L::mul(L::to_float(L::iadd(sum, L::iset(p.bias))), L::set(p.m));
-  L::store8(y, L::iadd(L::rint(L::clamp(f, lo, hi)), L::iset(p.zy)));
+  const typename L::F f = L::mul(L::to_f(L::addi(sum, L::seti(p.bias))), L::set(p.m));
+  L::store8(y, L::addi(L::rint(L::clamp(f, lo, hi)), L::seti(p.zy)));
 }
 
 // V vectors of neighbouring outputs.
 template <class L, int V>
 void mean_lanes(const QreduceParams& p, const int8_t* x, int8_t* y) {
   typename L::I acc[V];
-  for (int v = 0; v < V; v++) acc[v] = L::iset(0);
+  for (int v = 0; v < V; v++) acc[v] = L::seti(0);
   each_sum_row(p, [&](int64_t at) {
     const int8_t* row = x + at;
     for (int64_t j = 0; j < p.sum_n; j++, row += p.sum_step)
-      for (int v = 0; v < V; v++) acc[v] = L::iadd(acc[v], L::load8(row + v * L::W));
+      for (int v = 0; v < V; v++) acc[v] = L::addi(acc[v], L::load8(row + v * L::N));
   });
-  for (int v = 0; v < V; v++) finish<L>(p, acc[v], y + v * L::W);
+  for (int v = 0; v < V; v++) finish<L>(p, acc[v], y + v * L::N);
 }
 
 inline int32_t sum_bytes(const int8_t* x, int64_t n) {
@@ -78,8 +78,8 @@ void run_qreduce(void* const* bufs, const void* params, int64_t begin, int64_t e
     int8_t* to = y + row * p.n + lane;
     int64_t i = 0;
     if (p.step == 1) {
-      for (; i + 4 * L::W <= n; i += 4 * L::W) mean_lanes<L, 4>(p, x + at + i, to + i);
-      for (; i + L::W <= n; i += L::W) mean_lanes<L, 1>(p, x + at + i, to + i);
+      for (; i + 4 * L::N <= n; i += 4 * L::N) mean_lanes<L, 4>(p, x + at + i, to + i);
+      for (; i + L::N <= n; i += L::N) mean_lanes<L, 1>(p, x + at + i, to + i);
     }
     for (; i < n; i++) mean_one(p, x + at + i * p.step, to + i);
   }

@@ -10,14 +10,14 @@ namespace {
 template <class L>
 void quotients(const irk::QsoftmaxParams& p, typename L::F sum, const int32_t* e, float* y) {
   (void)p;
-  L::store(y, L::div(L::to_float(L::iload(e)), sum));
+  L::store(y, L::div(L::to_f(L::loadi(e)), sum));
 }
 
 template <class L>
 void quotients(const irk::QsoftmaxParams& p, typename L::F sum, const int32_t* e, int8_t* y) {
   const typename L::F lo = L::set(static_cast<float>(-128 - p.zy)), hi = L::set(static_cast<float>(127 - p.zy));
-  const typename L::F f = L::mul(L::div(L::to_float(L::iload(e)), sum), L::set(p.m));
-  L::store8(y, L::iadd(L::rint(L::clamp(f, lo, hi)), L::iset(p.zy)));
+  const typename L::F f = L::mul(L::div(L::to_f(L::loadi(e)), sum), L::set(p.m));
+  L::store8(y, L::addi(L::rint(L::clamp(f, lo, hi)), L::seti(p.zy)));
 }
 
 template <class L, class T>
@@ -38,7 +38,7 @@ void run_qsoftmax(void* const* bufs, const void* params, int64_t begin, int64_t 
       T out[kBlock];
       const int64_t n = p.n - i < kBlock ? p.n - i : kBlock;
       for (int64_t j = 0; j < n; j++) e[j] = p.table[max - x[(i + j) * p.inner]];
-      for (int64_t j = 0; j < n; j += L::W) quotients<L>(p, all, e + j, out + j);
+      for (int64_t j = 0; j < n; j += L::N) quotients<L>(p, all, e + j, out + j);
       if (p.inner == 1)
         memcpy(y + i, out, static_cast<size_t>(n) * sizeof(T));
       else

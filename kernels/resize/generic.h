@@ -51,7 +51,7 @@ void run_bilinear(void* const* bufs, const void* params, int64_t begin, int64_t 
       const int64_t c0 = p.col0[i] * p.inner, c1 = p.col1[i] * p.inner;
       const float ct = p.col_t[i];
       int64_t k = 0;
-      for (; k + L::W <= p.inner; k += L::W)
+      for (; k + L::N <= p.inner; k += L::N)
         blend4<L>(r0 + c0 + k, r1 + c0 + k, r0 + c1 + k, r1 + c1 + k, rt, ct, y + k);
       for (; k < p.inner; k++) blend4<One>(r0 + c0 + k, r1 + c0 + k, r0 + c1 + k, r1 + c1 + k, rt, ct, y + k);
     }

@@ -77,8 +77,8 @@ def test_pool_over_channel_counts(c: int, isa: str) -> None:
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("c", CHANNELS)
 def test_global_mean(c: int, isa: str) -> None:
-    for keepdims in (True, False):
-        x = int8(2, c, 7, 5, zero=-128)
+    for keepdims, (h, w) in itertools.product((True, False), ((1, 1), (7, 5), (33, 31))):
+        x = int8(2, c, h, w, zero=-128)
         order = NHWC if keepdims else None
         check(qmean, [x], {"axes": (2, 3), "keepdims": keepdims, "quant": Y}, isa, orders={0: NHWC}, result_order=order)
 
