@@ -99,15 +99,14 @@ class Calibrate(Pass):
             if inner:
                 seen += zip(inner, self.execute(observed, inputs), strict=True)
             for v, a in seen:
+                if v in histograms:
+                    histograms[v].add(a)
+                    if histograms[v].bad:
+                        raise CalibrationError(
+                            f"calibration sample {samples}: %{v.name} of layer {_layer(v)} has NaN or infinite values"
+                        )
                 for m in fed.get(v, ()):
                     m.add(a)
-                if v not in histograms:
-                    continue
-                histograms[v].add(a)
-                if histograms[v].bad:
-                    raise CalibrationError(
-                        f"calibration sample {samples}: %{v.name} of layer {_layer(v)} has NaN or infinite values"
-                    )
         if samples == 0:
             raise CalibrationError(f"calibration: the iterable gave no batches; expected batches of {_wanted(graph)}")
         if samples < FEW_SAMPLES:
