@@ -2,7 +2,7 @@
 // no libm, no tables), so scalar, AVX2, AVX-512 and NEON give the same bits. irkit/backend/numba_vmath.py is the same
 // sequence for the host compiler; tests/kernels/test_numba.py holds the two together.
 //
-// Errors over the whole range are at most 2.5 ulp (tests/kernels/test_vmath.py measures them), for denormal arguments
+// Errors over the whole range are at most 2.5 ulp (tests/kernels/test_eltwise.py measures them), for denormal arguments
 // and results too; infinities, NaN and signed zeros follow C99 annex F. Composed functions (gelu, mish, ...) state
 // their own.
 //

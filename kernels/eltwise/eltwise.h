@@ -18,7 +18,7 @@ enum Op : int32_t {
 
 constexpr int kMaxInputs = 16;
 constexpr int kMaxInstrs = 48;
-constexpr int kMaxImms = 48;
+constexpr int kMaxImms = 96;
 constexpr int kMaxOuter = 6;
 
 enum Mode : int32_t { direct, scalar, lined_up };

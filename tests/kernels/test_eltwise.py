@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import json
+import platform
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from irkit import _native
 from irkit.backend.kernel import Step, lower
 from irkit.backend.native import eltwise
 from irkit.errors import ArtifactError
@@ -246,6 +250,119 @@ def test_prelu_and_batch_norm_along_channels(isa: str, order: tuple[int, ...] | 
     want = batch_norm.fn(x, *stats, eps=1e-3)
     # two rounded factors of at most 2 / sqrt(0.5) and 2 + 2 * 2 / sqrt(0.5), a product and a sum
     assert np.all(np.abs(got - want) <= EPS * 3 * (np.abs(x) * 2.9 + 7.7))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_largest_program(isa: str) -> None:
+    """Thirty-two clips: as many instructions as the fuse pass puts together, two immediates each."""
+    t = TensorType((3, 70))
+    body = Graph("body")
+    v = body.add_input(t)
+    for i in range(32):
+        v = body.emit(clip, v, lo=-4.0 + i / 16, hi=4.0 - i / 16).result
+    body.emit(return_, v)
+    g = Graph()
+    x = g.add_input(t)
+    step = lower(g.emit(fused, x, body=body))
+    assert step is not None
+    a = np.random.default_rng(0).standard_normal(t.shape, np.float32) * 4
+    (got,) = run_lowered(step, {x: a}, isa=isa)
+    assert np.array_equal(got, np.clip(a, np.float32(-2.0625), np.float32(2.0625)))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_in_place(isa: str, threads: int) -> None:
+    """The output may lie exactly on an operand of its shape: y = x * s + 1 on x, then y = y - x of another buffer."""
+    shape, n = [70, 33, 16], 70 * 33 * 16 * 4
+    tensors = [
+        {"dtype": "f32", "shape": shape, "loc": ["in", 0]},
+        {"dtype": "f32", "shape": [16], "loc": ["in", 1]},
+        {"dtype": "f32", "shape": shape, "loc": ["arena", 0]},
+        {"dtype": "f32", "shape": shape, "loc": ["arena", 0]},
+        {"dtype": "f32", "shape": shape, "loc": ["out", 0]},
+    ]
+    full, channel = [33 * 16, 16, 1], [0, 0, 1]
+    programs = [
+        ([0], [2], {"code": [1, 0, 0, 0], "imm": [], "strides": full}),
+        (
+            [2, 1],
+            [3],
+            {
+                "code": [34, 0, 1, 0, 32, 2, -1, 0, 10, 3, 0, 0, 33, 4, 0, 0],
+                "imm": [0x3F800000],
+                "strides": full + channel,
+            },
+        ),
+        ([3], [4], {"code": [2, 0, 0, 0], "imm": [], "strides": full}),
+    ]
+    plan = {
+        "version": 1,
+        "inputs": [{"name": "x", "tensor": 0}, {"name": "s", "tensor": 1}],
+        "outputs": [{"name": "y", "tensor": 4}],
+        "tensors": tensors,
+        "arena": (n + 63) // 64 * 64,
+        "steps": [
+            {"family": "eltwise", "in": i, "out": o, "attrs": a, "name": str(k)} for k, (i, o, a) in enumerate(programs)
+        ],
+    }
+    rng = np.random.default_rng(0)
+    x, s = rng.standard_normal(shape, np.float32), rng.standard_normal(16, np.float32)
+    (got,) = _native.load_plan(json.dumps(plan), {}, isa=isa, threads=threads).run([x, s])
+    r = np.maximum(x, 0)
+    want = r - np.tanh((r * s + np.float32(1)).astype(np.float64))
+    assert np.allclose(got, want, rtol=0, atol=4e-7 * (1 + np.abs(r).max())) and not np.array_equal(got, want * 0)
+
+
+class _FloatEnv(ctypes.Structure):
+    """fenv_t of x86-64 glibc: the x87 environment, then MXCSR."""
+
+    _fields_ = (("x87", ctypes.c_uint32 * 7), ("mxcsr", ctypes.c_uint32))
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="MXCSR is x86's")
+def test_float_environment_is_left_alone() -> None:
+    """Neither flushing of denormals nor the rounding mode changes, whatever the numbers are."""
+    libm = ctypes.CDLL("libm.so.6")
+    env = [_FloatEnv(), _FloatEnv()]
+    x = np.tile(EDGES, 100)
+    assert libm.fegetenv(ctypes.byref(env[0])) == 0
+    for code in eltwise.CODES.values():
+        attrs = {"code": [code, 0, 0, 0], "imm": [], "strides": [1]}
+        if code != eltwise.CODES["clip"]:
+            run_step("eltwise", [x], [(x.shape, np.float32)], attrs)
+    assert libm.fegetenv(ctypes.byref(env[1])) == 0
+    control = 0xFFC0  # flush, masks, rounding; the low bits are sticky exception flags
+    assert env[0].mxcsr & control == env[1].mxcsr & control
+
+
+TORCH = {
+    "relu": "relu", "abs": "abs", "exp": "exp", "log": "log", "sqrt": "sqrt", "rsqrt": "rsqrt",
+    "reciprocal": "reciprocal", "sigmoid": "sigmoid", "tanh": "tanh", "erf": "erf", "sign": "sign", "floor": "floor", "ceil": "ceil", "neg": "neg",
+    "softplus": "nn.functional.softplus", "hardswish": "nn.functional.hardswish", "square": "square",
+    "hardsigmoid": "nn.functional.hardsigmoid", "elu": "nn.functional.elu",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(TORCH))
+def test_special_values_as_in_torch(name: str) -> None:
+    """NaN, infinities, zeros, denormals and the largest numbers: the same kind of result as PyTorch's."""
+    torch = pytest.importorskip("torch")
+    fn = torch
+    for part in TORCH[name].split("."):
+        fn = getattr(fn, part)
+    big = np.finfo(np.float32).max
+    x = np.float32(
+        [0.0, -0.0, 1e-45, -1e-45, 1e-39, -1e-39, big, -big, np.inf, -np.inf, np.nan, 1.0, -1.0, 88.7, -103.0]
+    )
+    if name == "hardswish":
+        x = x[np.abs(x) != big]  # PyTorch multiplies by 6 before it divides by 6, and overflows
+    want = fn(torch.from_numpy(x)).numpy()
+    code = [eltwise.CODES[name], 0, -1 if name == "elu" else 0, 0]
+    (got,) = run_step("eltwise", [x], [(x.shape, np.float32)], {"code": code, "imm": [0x3F800000], "strides": [1]})
+    assert np.array_equal(np.isnan(got), np.isnan(want)) and np.array_equal(np.isinf(got), np.isinf(want))
+    absolute = 2e-7 if name == "hardsigmoid" else 1e-44
+    assert np.allclose(got, want, rtol=1e-6, atol=absolute, equal_nan=True)
 
 
 @pytest.mark.parametrize("source", ["f32", "f64", "i8", "u8", "i16", "i32", "i64", "bool"])

@@ -49,6 +49,7 @@ from irkit.ops.fusion import is_elementwise_body
 
 MAX_INPUTS = 16
 MAX_INSTRS = 48
+MAX_IMMS = 96
 MAX_RANK = 8
 
 # Codes of kernels/eltwise/ops.inc by their name there.
@@ -155,7 +156,7 @@ class Program:
     def step(self, note: str) -> Step | None:
         """The finished step; None when the kernel has no room for it."""
         n = len(self.inputs)
-        if n > MAX_INPUTS or len(self._code) > MAX_INSTRS or len(self._imm) > MAX_INSTRS or self.result.rank > MAX_RANK:
+        if n > MAX_INPUTS or len(self._code) > MAX_INSTRS or len(self._imm) > MAX_IMMS or self.result.rank > MAX_RANK:
             return None
 
         def place(o: int) -> int:
@@ -182,6 +183,8 @@ def _instructions(p: Program, op: Operation, args: list[int], slope: int | None)
         return p.emit("elu", args[0], p.imm(op.attrs["alpha"]))
     if d is gelu:
         return p.emit("gelu_tanh" if op.attrs["approximate"] == "tanh" else "gelu", args[0])
+    if d is cast:  # of f32 to itself
+        return p.emit("copy", args[0])
     if d is prelu:
         assert slope is not None
         return p.emit("leaky", args[0], slope)
@@ -203,7 +206,8 @@ def _program(ops: list[Operation], outer: dict[Value, Value], result: TensorType
         return p.input(v, v.type, shape)
 
     for op in ops:
-        if op.opdef not in _ALL or op.result.type.dtype is not DType.F32 or op.result.type.size == 0:
+        out = op.result.type
+        if op.opdef not in {*_ALL, cast} or out.dtype is not DType.F32 or out.size == 0:
             return None
         read = [v for v in op.operands if v is not None]
         if any(v.type.dtype is not DType.F32 for v in read):
