@@ -190,7 +190,7 @@ class TensorType:
 
     def to_storage(self, array: Array) -> Array:
         """Contiguous copy (or view) of a logical array in memory order."""
-        return np.ascontiguousarray(np.transpose(array, self.order))
+        return np.asarray(np.transpose(array, self.order), order="C")
 
     def from_storage(self, array: Array) -> Array:
         """Logical view of an array that is in memory order."""

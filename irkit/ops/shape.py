@@ -58,12 +58,13 @@ def _permute_cases() -> Iterator[Case]:
     yield Case((wave(2, 3, 4, 5),), {"perm": (0, 2, 3, 1)}, "nhwc")
     yield Case((wave(2, 3, 4),), {"perm": (2, 0, 1)}, "rotate")
     yield Case((_i8(2, 3),), {"perm": (1, 0)}, "i8")
+    yield Case((np.array(1.5, np.float32),), {"perm": ()}, "scalar")
 
 
 @op(infer=_permute_infer, tags="view same_scale", cases=_permute_cases)
 def permute(x: Array, *, perm: Ints) -> Array:
     """Axes reordered: axis i of the result is axis perm[i] of x."""
-    return np.ascontiguousarray(np.transpose(x, perm))
+    return np.asarray(np.transpose(x, perm), order="C")
 
 
 def _concat_infer(*xs: TensorType, axis: int) -> TensorType:
@@ -131,7 +132,8 @@ def _slice_cases() -> Iterator[Case]:
 @op(infer=_slice_infer, tags="same_scale", cases=_slice_cases, name="slice")
 def slice_(x: Array, *, starts: Ints, ends: Ints, steps: Ints) -> Array:
     """x[starts[0]:ends[0]:steps[0], ...]: one entry per axis, all within the shape, steps positive."""
-    return np.ascontiguousarray(x[tuple(slice(s, e, st) for s, e, st in zip(starts, ends, steps, strict=True))])
+    at = tuple(slice(s, e, st) for s, e, st in zip(starts, ends, steps, strict=True))
+    return np.asarray(x[at], order="C")  # np.ascontiguousarray would promote rank 0 to 1
 
 
 def _pad_infer(x: TensorType, *, pads: tuple[Ints, ...], value: float, mode: str) -> TensorType:
@@ -162,6 +164,7 @@ def _pad_cases() -> Iterator[Case]:
     yield Case((wave(1, 2, 4, 5),), {"pads": ((0, 0), (0, 0), (2, 3), (1, 4)), "mode": "reflect"}, "reflect")
     yield Case((wave(1, 2, 4, 5),), {"pads": ((0, 0), (0, 0), (2, 3), (6, 0)), "mode": "edge"}, "edge")
     yield Case((_i8(2, 3),), {"pads": ((0, 1), (1, 1)), "value": -7}, "i8")
+    yield Case((np.array(1.5, np.float32),), {"pads": ()}, "scalar")
 
 
 @op(infer=_pad_infer, tags="same_scale", cases=_pad_cases)
@@ -171,6 +174,8 @@ def pad(x: Array, *, pads: tuple[Ints, ...], value: float = 0.0, mode: str = "co
     ``constant`` adds ``value`` (of quantized tensors: the stored integer), ``reflect`` mirrors without repeating the
     border, ``edge`` repeats the border.
     """
+    if not pads:  # rank 0
+        return x
     if mode == "constant":
         return np.pad(x, pads, constant_values=x.dtype.type(value))
     return np.pad(x, pads, mode="reflect" if mode == "reflect" else "edge")
@@ -193,12 +198,13 @@ def _expand_cases() -> Iterator[Case]:
     yield Case((wave(2, 1, 3),), {"shape": (2, 4, 3)}, "middle")
     yield Case((wave(3),), {"shape": (2, 2, 3)}, "rank")
     yield Case((_i8(1, 2),), {"shape": (3, 2)}, "i8")
+    yield Case((np.array(1.5, np.float32),), {"shape": ()}, "scalar")
 
 
 @op(infer=_expand_infer, tags="same_scale", cases=_expand_cases)
 def expand(x: Array, *, shape: Ints) -> Array:
     """x repeated along axes of extent 1 (and new leading axes) up to ``shape``."""
-    return np.ascontiguousarray(np.broadcast_to(x, shape))
+    return np.asarray(np.broadcast_to(x, shape), order="C")
 
 
 def _resize_infer(
