@@ -338,9 +338,9 @@ def test_float_environment_is_left_alone() -> None:
 
 TORCH = {
     "relu": "relu", "abs": "abs", "exp": "exp", "log": "log", "sqrt": "sqrt", "rsqrt": "rsqrt",
-    "reciprocal": "reciprocal", "sigmoid": "sigmoid", "tanh": "tanh", "erf": "erf", "sign": "sign", "floor": "floor", "ceil": "ceil", "neg": "neg",
-    "softplus": "nn.functional.softplus", "hardswish": "nn.functional.hardswish", "square": "square",
-    "hardsigmoid": "nn.functional.hardsigmoid", "elu": "nn.functional.elu",
+    "reciprocal": "reciprocal", "sigmoid": "sigmoid", "tanh": "tanh", "erf": "erf", "sign": "sign", "floor": "floor",
+    "ceil": "ceil", "neg": "neg", "softplus": "nn.functional.softplus", "hardswish": "nn.functional.hardswish",
+    "square": "square", "hardsigmoid": "nn.functional.hardsigmoid", "elu": "nn.functional.elu",
 }  # fmt: skip
 
 
