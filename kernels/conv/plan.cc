@@ -70,6 +70,8 @@ Status read_act(StepContext& ctx, const Tensor* slope, int64_t oc, ActParams* ac
 namespace {
 
 constexpr int64_t kCache = 512 << 10;  // part of a second-level cache that weights or activations may fill
+constexpr int64_t kFewRows = 512;      // with more, the time to fetch weights does not matter
+constexpr int64_t kNear = 64 << 10;    // weights of this size count as near
 constexpr int64_t kMaxTiles = 64;      // of a row block; fixed by an array in the kernel
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -92,8 +94,9 @@ const ConvTiles& tiles_of(Isa isa) {
 // Cycles per k of a tile: two multiply-adds and two loads a cycle, and a chain of latency 4 for each accumulator.
 int64_t tile_cost(int64_t rows, int64_t nv) { return max64(max64(rows * nv, rows + nv + 1), 8); }
 
-// Widest panel that makes `m` rows times `nvec` vectors cheapest.
-int64_t choose_width(const ConvTiles& t, int64_t m, int64_t nvec) {
+// Width in vectors of the panels that make `m` rows times `nvec` vectors cheapest: of equal ones the widest, which
+// reads rows least often, or the narrowest, if weights come from afar and all but the first panel can be prefetched.
+int64_t choose_width(const ConvTiles& t, int64_t m, int64_t nvec, bool narrow) {
   int64_t best = 1, best_cost = INT64_MAX;
   for (int64_t nv = 1; nv <= kConvMaxVec; nv++) {
     if (!t.rows[nv] || nv > nvec) continue;
@@ -101,7 +104,7 @@ int64_t choose_width(const ConvTiles& t, int64_t m, int64_t nvec) {
     const int64_t tiles = ceil_div(m, t.rows[nv]), more = m - tiles * (m / tiles), rows = m / tiles;
     auto column = [&](int64_t w) { return more * tile_cost(rows + 1, w) + (tiles - more) * tile_cost(rows, w); };
     const int64_t cost = (wide ? wide * column(width + 1) : 0) + (panels - wide) * column(width);
-    if (cost <= best_cost) best = nv, best_cost = cost;
+    if (narrow ? cost < best_cost : cost <= best_cost) best = nv, best_cost = cost;
   }
   return best;
 }
@@ -200,10 +203,11 @@ Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out) {
   // Column panels by the largest phase (the first).
   const int64_t m = s.n * ceil_div(s.oh, p->out_step[0]) * ceil_div(s.ow, p->out_step[1]);
   p->nvec = ceil_div(p->ocg, tiles.lanes);
-  const int64_t width = choose_width(tiles, s.by_row ? s.ow : m, p->nvec);
+  const int64_t padded = p->nvec * tiles.lanes;
+  p->prefetch = !s.by_row && m <= kFewRows && padded * s.kh * s.kw * p->icg * 4 > kNear;
+  const int64_t width = choose_width(tiles, s.by_row ? s.ow : m, p->nvec, p->prefetch);
   p->panels = ceil_div(p->nvec, width);
   p->max_rows = tiles.rows[ceil_div(p->nvec, p->panels)];
-  const int64_t padded = p->nvec * tiles.lanes;
   p->bias = pack_vector(ctx, bias ? static_cast<const float*>(bias->data) : nullptr, s.groups, p->ocg, padded);
   if (!p->bias) return oom;
   if (slopes && !(p->slope = pack_vector(ctx, slopes, s.groups, p->ocg, padded))) return oom;
@@ -263,7 +267,6 @@ Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out) {
     ph.mblocks = s.by_row ? s.n * s.oh : ceil_div(ph.m, tiles_per_block * p->max_rows);
     p->block_rows = max64(p->block_rows, ceil_div(ph.m, ph.mblocks));
   }
-  p->prefetch = !s.by_row && all_tiles <= kMaxTiles && padded * k * 4 > (64 << 10);
   const int64_t row_items = phases[0].mblocks * s.groups * nph;
   const int64_t want = 8 * ctx.threads;
   p->nblocks = p->n_major ? p->panels : s.by_row || row_items >= want ? 1 : min64(p->panels, ceil_div(want, row_items));
