@@ -257,8 +257,10 @@ Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out) {
   p->n_major = heavy && s.ih * s.iw * p->icg * s.n * 4 <= 2 * kCache;
   int64_t tiles_per_block = heavy ? kMaxTiles : 8;
   const int64_t all_tiles = ceil_div(m, p->max_rows);
-  if (ctx.threads > 1 && !p->n_major)
-    tiles_per_block = max64(1, min64(tiles_per_block, all_tiles * s.groups * nph / (8 * ctx.threads)));
+  if (ctx.threads > 1) {  // enough items for an even split; few wide panels alone would not be
+    const int64_t columns = p->n_major ? p->panels : 1, want = (p->n_major ? 4 : 8) * ctx.threads;
+    tiles_per_block = max64(1, min64(tiles_per_block, all_tiles * s.groups * nph * columns / want));
+  }
   if (s.by_row && (s.groups != 1 || s.transposed || ceil_div(s.ow, p->max_rows) > kMaxTiles))
     return fail(Code::unsupported, "%s: convolution can't run row by row", ctx.loc);
   if (s.by_row) p->n_major = false;
@@ -278,7 +280,7 @@ Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out) {
   out->fn = row->fn;
   out->params = p;
   out->items = first_item;
-  out->grain = 1 + static_cast<int64_t>(200000 / item_macs);
+  out->grain = 1 + static_cast<int64_t>(100000 / item_macs);
   out->scratch = conv_scratch(p->block_rows, p->max_rows, max_taps);
   out->kernel = IRK_KERNEL_NAME("conv.f32", row);
   return {};
