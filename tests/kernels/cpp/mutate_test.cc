@@ -6,6 +6,7 @@
 // of every kernel family.
 #include <ctype.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 #if defined(__SANITIZE_ADDRESS__)
@@ -32,12 +33,27 @@ uint64_t random64() {  // xorshift64*
 }
 int64_t below(int64_t n) { return static_cast<int64_t>(random64() % static_cast<uint64_t>(n)); }
 
-// Of exactly this size, so that ASan sees the first byte beyond.
-void* filled(int64_t bytes) {
-  uint8_t* p = static_cast<uint8_t*>(malloc(static_cast<size_t>(bytes)));
-  for (int64_t i = 0; i < bytes; i++) p[i] = static_cast<uint8_t>(i * 37);
-  return p;
-}
+// A buffer that ends where an inaccessible page begins: its pages, for release().
+struct Guarded {
+  void* pages = nullptr;
+  size_t mapped = 0;
+
+  uint8_t* acquire(int64_t bytes) {
+    constexpr size_t kPage = 65536;  // of any Linux
+    const size_t size = static_cast<size_t>(bytes);
+    mapped = (size + kPage - 1) / kPage * kPage + kPage;
+    pages = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED) abort();
+    uint8_t* end = static_cast<uint8_t*>(pages) + mapped - kPage;
+    mprotect(end, kPage, PROT_NONE);
+    for (size_t i = 0; i < size; i++) (end - size)[i] = static_cast<uint8_t>(i * 37);
+    return end - size;
+  }
+  void release() {
+    if (pages) munmap(pages, mapped);
+    pages = nullptr;
+  }
+};
 
 // Exactly as long as the file, so that ASan sees the first byte beyond. A model that loads is also run.
 void try_load(const Blob& b) {
@@ -59,20 +75,18 @@ void try_load(const Blob& b) {
   constexpr int64_t kMost = 4 << 20;
   const void* in[kPorts] = {};
   void* out[kPorts] = {};
+  Guarded guards[2 * kPorts];
   const int64_t n_in = m->plan().inputs.size(), n_out = m->plan().outputs.size();
   bool fits = n_in <= kPorts && n_out <= kPorts;
   for (int64_t i = 0; fits && i < n_in; i++) fits = m->input(i).bytes <= kMost;
   for (int64_t i = 0; fits && i < n_out; i++) fits = m->output(i).bytes <= kMost;
-  for (int64_t i = 0; fits && i < n_in; i++) in[i] = filled(m->input(i).bytes);
-  for (int64_t i = 0; fits && i < n_out; i++) out[i] = filled(m->output(i).bytes);
+  for (int64_t i = 0; fits && i < n_in; i++) in[i] = guards[i].acquire(m->input(i).bytes);
+  for (int64_t i = 0; fits && i < n_out; i++) out[i] = guards[kPorts + i].acquire(m->output(i).bytes);
   if (fits && m->plan().arena <= 16 * kMost) {
     g_ran++;
     m->run(in, out);
   }
-  for (int i = 0; i < kPorts; i++) {
-    free(const_cast<void*>(in[i]));
-    free(out[i]);
-  }
+  for (Guarded& g : guards) g.release();
   delete m;
 }
 
@@ -124,10 +138,13 @@ const char* const kTokens[] = {"0",
                                "}"};
 
 void mutate(Blob* b) {
-  const int64_t changes = 1 + below(3);
+  const int64_t changes = 1 + below(2);
   for (int64_t c = 0; c < changes; c++) {
-    const int64_t at = 8 + 80 + below(b->size - 8 - 80);
-    switch (below(5)) {
+    // Mostly in the plan: it is what kernels' prepare functions read.
+    const int64_t from = below(4) ? 8 + b->header + g_plan_at : 8 + 80;
+    if (from >= b->size) return seal(b);
+    const int64_t at = from + below(b->size - from);
+    switch (below(40)) {
       case 0:
         b->bytes[at] ^= static_cast<uint8_t>(1 << below(8));
         break;
@@ -142,9 +159,20 @@ void mutate(Blob* b) {
         const auto inside = [&](int64_t i) {
           return i < b->size && (strchr("0123456789-.\"_", b->bytes[i]) || isalpha(b->bytes[i])) && b->bytes[i];
         };
-        while (begin < b->size && !inside(begin)) begin++;
-        for (end = begin; inside(end);) end++;
+        if (below(8)) {  // a value, not a key: digits after one of [ , :
+          const auto value = [&](int64_t i) { return isdigit(b->bytes[i]) && strchr("[,:-", b->bytes[i - 1]); };
+          while (begin < b->size && !value(begin)) begin++;
+          for (end = begin; end < b->size && (isdigit(b->bytes[end]) || b->bytes[end] == '.');) end++;
+        } else {
+          while (begin < b->size && !inside(begin)) begin++;
+          for (end = begin; inside(end);) end++;
+        }
         const char* token = kTokens[below(sizeof kTokens / sizeof kTokens[0])];
+        char number[8];
+        if (begin < b->size && isdigit(b->bytes[begin]) && below(4)) {  // a number stays one, most of the time
+          snprintf(number, sizeof number, "%d", static_cast<int>(below(below(2) ? 5 : 300)));
+          token = number;
+        }
         splice(b, begin, end - begin, token, static_cast<int64_t>(strlen(token)));
       }
     }
@@ -208,6 +236,12 @@ void hangs(int) {
   _exit(1);
 }
 
+[[maybe_unused]] void crashes(int signal) {
+  fprintf(stderr, "signal %d\n", signal);
+  keep_culprit();
+  _exit(1);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -217,6 +251,11 @@ int main(int argc, char** argv) {
   __sanitizer_set_death_callback(keep_culprit);
 #endif
   signal(SIGALRM, hangs);
+#if !defined(__SANITIZE_ADDRESS__)  // which reports these better
+  signal(SIGSEGV, crashes);
+  signal(SIGFPE, crashes);
+  signal(SIGILL, crashes);
+#endif
   build(&g_good);
   try_load(g_good);
   CHECK(g_loaded == 1 && g_ran == 1);
