@@ -163,9 +163,9 @@ def seconds(n: int) -> float:
     best = float("inf")
     for _ in range(2):
         g = chain(n, ops.relu, ops.neg, ops.neg)
-        start = time.perf_counter()
+        start = time.process_time()
         rewrite(g, [neg_neg, relu_to_clip])
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
         assert len(g) == n // 3 + 1 + (n % 3 > 0)
     return best
 
@@ -179,7 +179,7 @@ def test_a_value_with_many_users_is_not_quadratic() -> None:
     g = Graph("main", [("x", TensorType((2,)))])
     outs = [g.emit(ops.neg, g.emit(ops.neg, g.inputs[0]).result).result for _ in range(20000)]
     g.emit(ops.return_, g.emit(ops.concat, *outs, axis=0).result)
-    start = time.perf_counter()
+    start = time.process_time()
     rewrite(g, [neg_neg])
     assert [o.name for o in g] == ["concat", "return"]
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
