@@ -7,8 +7,9 @@ namespace irk {
 namespace {
 
 struct QTile {
-  const void* a;  // first row of the scratch copy
-  const void* w;  // packed weights of this column tile
+  const void* a;     // first row of the scratch copy
+  const void* w;     // packed weights of this column tile
+  const void* soon;  // weights worth fetching meanwhile, a cache line per step; readable
   const int32_t* bias;
   const float* m;
   const int8_t* res;  // residual at the first output, or null
@@ -177,6 +178,7 @@ void qconv_run(void* const* bufs, const void* params, int64_t begin, int64_t end
       const int64_t c0 = g * p.ocg + t * p.nr;
       q.n = p.ocg - t * p.nr < p.nr ? p.ocg - t * p.nr : p.nr;
       q.w = p.w + g * p.group_bytes + t * p.tile_bytes;
+      const uint8_t* next_w = p.w + g * p.group_bytes + (t + 1) * p.tile_bytes;
       q.bias = p.bias + (g * p.tiles + t) * p.nr;
       q.m = p.m + (g * p.tiles + t) * p.nr;
       QTileFn<Ops>* fns = tiles[(q.n + Ops::VEC - 1) / Ops::VEC];
@@ -184,6 +186,10 @@ void qconv_run(void* const* bufs, const void* params, int64_t begin, int64_t end
       for (int64_t i = 0; i < count; i++) {
         const int64_t next = m0 + (m1 - m0) * (i + 1) / count;
         q.a = a + (row - m0) * p.lda;
+        // The next tile's weights, or a part that another row tile doesn't ask for, come from L3 or memory in large
+        // layers.
+        const int64_t ahead = i * p.steps * 64;
+        q.soon = t + 1 < p.tiles && ahead + p.steps * 64 <= p.tile_bytes ? next_w + ahead : nullptr;
         q.res = res ? res + row * p.oc + c0 : nullptr;
         q.out = out + (row * p.oc + c0) * osize;
         fns[next - row](q, p);

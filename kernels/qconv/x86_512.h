@@ -152,6 +152,7 @@ struct Ops512 {
     const int64_t lda = p.lda * static_cast<int64_t>(sizeof(A));
     unroll<G>([&](auto g) IRK_LAMBDA { base[g] = static_cast<const char*>(t.a) + 3 * g * lda; });
     const char* w = static_cast<const char*>(t.w);
+    const char* soon = static_cast<const char*>(t.soon ? t.soon : t.w);
     const auto steps = [&](auto count) IRK_LAMBDA {
       unroll<count>([&](auto u) IRK_LAMBDA {
         __m512i wv[NV];
@@ -162,6 +163,10 @@ struct Ops512 {
         });
       });
       w += count * NV * 64;
+      if (M >= 4) {  // shorter tiles are limited by these very reads
+        _mm_prefetch(soon, _MM_HINT_T1);
+        soon += 64;
+      }
       unroll<G>([&](auto g) IRK_LAMBDA {
         base[g] += 4 * count;
         asm("" : "+r"(base[g]));  // keeps these pointers instead of one per row, which would not fit the registers
