@@ -102,7 +102,7 @@ def output_shift(op: Operation, error: F64, mean: F64) -> F64:
     return np.asarray(np.einsum("gok,gk->go", error.reshape(a["groups"], -1, ci * kh * kw), taps).reshape(o))
 
 
-def round_compensated(w: Array, quant: Quant, covariance: F64, damping: float = 0.01) -> npt.NDArray[np.int8]:
+def round_compensated(w: Array, quant: Quant, covariance: F64, damping: float = 0.1) -> npt.NDArray[np.int8]:
     """w [O, ...] as int8 in [-127, 127] at the scales of ``quant``, errors made up for by later weights.
 
     ``covariance`` is [groups, K, K]; ``damping`` times its mean diagonal is added to the diagonal, so that inputs
