@@ -233,8 +233,11 @@ class _Importer:
             results = keras.tree.flatten(self.apply(op, args, kwargs))
             for symbol, value in zip(node.outputs, results, strict=True):
                 env[id(symbol)] = _checked(value, symbol)
-        except (NotSupportedError, IRError, TypeError, AttributeError, ValueError) as e:
+        except ModelError:
+            raise
+        except Exception as e:  # a handler or Keras itself can't do with these settings
             hint = str(e).splitlines()[0] if str(e) else ""
+            hint = hint if isinstance(e, (NotSupportedError, IRError)) else f"{type(e).__name__}: {hint}"
             self.b.reject(f"{'keras.layers.' if is_layer else 'keras.ops '}{type(op).__name__}", hint)
             for symbol in node.outputs:
                 shape = tuple(batch if d is None else d for d in symbol.shape)

@@ -209,8 +209,13 @@ class _Importer:
                 raise NotSupportedError("")
             result = handler(b, *self.resolve(node.args), **{k: self.resolve(v) for k, v in node.kwargs.items()})
             self.env[node] = _checked(result, fake, self.type_of, node.name)
-        except (NotSupportedError, IRError, TypeError) as e:
+        except ModelError:
+            raise
+        except (NotSupportedError, IRError) as e:
             b.reject(str(target), str(e))
+            self.env[node] = self.phantoms(fake)
+        except Exception as e:  # settings that the handler was not made for
+            b.reject(str(target), f"{type(e).__name__}: {e}")
             self.env[node] = self.phantoms(fake)
 
     def phantoms(self, fake: Any) -> Any:

@@ -292,6 +292,8 @@ def pad(b: Builder, x: Value, pad: Sequence[int], mode: str = "constant", value:
             size = x.type.shape[dim]
             if before < 0 or after < 0:
                 raise NotSupportedError("negative circular padding")
+            if not before and not after:
+                continue
             parts = [b.slice(x, dim, size - before, size), x, b.slice(x, dim, 0, after)]
             x = b.concat([p for p in parts if p.type.shape[dim]], dim)
         return x

@@ -201,6 +201,7 @@ FUNCTIONS = {
     "flip_roll": (lambda x: (x.flip(2), x.roll(2, 1), x.roll((1, -3), (1, 2)), x.roll(5)), SEQ),
     "casts": (lambda x: (x.to(torch.int32), x.to(torch.float64).float(), x.long() + 1, x.to(torch.bool)), IMG),
     "pad_modes": (lambda x: (f.pad(x, (1, 2)), f.pad(x, (1, 2, 0, 1), value=3.0), f.pad(x, (2, 2), "reflect")), SEQ),
+    "circular_pad_of_nothing": (lambda x: f.pad(x, (0, 1), "circular"), (0, 2, 3)),
     "inplace_write": (lambda x: _write(x), IMG),
     "inplace_slice": (lambda x: _write_slice(x), IMG),
     "mask_constant": (lambda x: x + torch.full((13, 13), float("-inf")).triu(1)[2], SEQ),
