@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -29,14 +28,18 @@ GRAPH = """func @main(%x: f32[4]) {
 """
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_python_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "readme"}
+def run(words: list[str], folder: Path) -> str:
+    """Output of a command; it must succeed."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)])}
+    done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_python_examples(tmp_path: Path) -> None:
     assert len(BLOCKS) >= 7
-    for i, block in enumerate(BLOCKS):
-        exec(compile(block, f"README.md block {i + 1}", "exec"), names)
-    out = capsys.readouterr().out
+    (tmp_path / "examples.py").write_text("\n".join(BLOCKS))
+    out = run([sys.executable, "examples.py"], tmp_path)
     assert "2 unsupported operation(s)" in out and "NumPy fallback: i0" in out
 
 
@@ -47,10 +50,6 @@ def test_commands(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     np.save(tmp_path / "x.npy", rng.standard_normal((1, 3, 8, 8), np.float32))
     np.savez(tmp_path / "samples.npz", x=rng.standard_normal((64, 3, 8, 8), np.float32))
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
     assert len(COMMANDS) >= 6
     for command in COMMANDS:
-        words = [sys.executable, "-m", *shlex.split(command, comments=True)]
-        done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-        assert done.stdout
+        assert run([sys.executable, "-m", *shlex.split(command, comments=True)], tmp_path)

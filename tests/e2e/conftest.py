@@ -16,7 +16,7 @@ from tests.e2e.samples import ZOO
 def _compiled(name: str, precision: str) -> Any:
     sample = ZOO[name]
     x = sample.inputs(1, 0)[0]
-    calibration = sample.inputs(48, 1000) if precision == "int8" else None
+    calibration = sample.inputs(128, 1000) if precision == "int8" else None
     return irkit.compile(sample.build(), x, f"native-{precision}", calibration)
 
 
