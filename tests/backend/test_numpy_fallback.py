@@ -9,6 +9,7 @@ import pytest
 
 from irkit.backend.numpy_fallback import reference_callback
 from irkit.errors import IRError
+from irkit.ir import opdef
 from irkit.ir.graph import Graph, Operation
 from irkit.ir.opdef import op
 from irkit.ir.types import DType, Quant, TensorType
@@ -64,12 +65,14 @@ def test_fused_body() -> None:
     assert np.array_equal(result, np.float32([0.5, 0, 1]))
 
 
-def one_input(opdef: object) -> Operation:
+def one_input(definition: object) -> Operation:
     g = Graph()
-    return g.emit(opdef, g.add_input(TensorType((2, 2))), loc="block.0")  # type: ignore[arg-type]
+    return g.emit(definition, g.add_input(TensorType((2, 2))), loc="block.0")  # type: ignore[arg-type]
 
 
-def test_errors_name_the_operation() -> None:
+def test_errors_name_the_operation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opdef, "REGISTRY", dict(opdef.REGISTRY))  # the op of this test is gone after it
+
     @op(infer=lambda x: x, name="test_wrong_result")
     def wrong(x: np.ndarray) -> np.ndarray:
         """Returns float64 where its type says float32."""
