@@ -102,6 +102,26 @@ def output_shift(op: Operation, error: F64, mean: F64) -> F64:
     return np.asarray(np.einsum("gok,gk->go", error.reshape(a["groups"], -1, ci * kh * kw), taps).reshape(o))
 
 
+def _inverse_factor(h: F64) -> F64 | None:
+    """U, upper triangular, with inv(h) = U.T @ U: its rows say how later weights best make up for an error in one.
+
+    Found without inverting h, which few samples leave close to singular: with h = R @ R.T, R upper, U is inv(R). What
+    rounding made indefinite gets a larger diagonal. None when h is not finite.
+    """
+    if not np.isfinite(h).all():
+        return None
+    size = np.maximum(np.einsum("gkk->gk", h).mean(1), 1e-300)[:, None, None]
+    for extra in (0.0, 1e-6, 1e-3, 1e-1, 1.0):
+        try:
+            r = np.linalg.cholesky((h + extra * size * np.eye(h.shape[1]))[:, ::-1, ::-1])[:, ::-1, ::-1]
+            upper = np.asarray(np.linalg.inv(r))
+        except np.linalg.LinAlgError:
+            continue
+        if np.isfinite(upper).all():
+            return upper
+    return None
+
+
 def round_compensated(w: Array, quant: Quant, covariance: F64, damping: float = 0.1) -> npt.NDArray[np.int8]:
     """w [O, ...] as int8 in [-127, 127] at the scales of ``quant``, errors made up for by later weights.
 
@@ -116,8 +136,9 @@ def round_compensated(w: Array, quant: Quant, covariance: F64, damping: float = 
     diagonal += damping * diagonal.mean(1, keepdims=True) + 1e-12
     order = np.argsort(-diagonal.mean(0), kind="stable") if g == 1 else np.arange(k)
     h, rest = h[:, order][:, :, order], rest[:, :, order]
-    # rows of the upper Cholesky factor of the inverse: how later weights best make up for an error in this one
-    upper = np.linalg.cholesky(np.linalg.inv(h)).transpose(0, 2, 1)
+    upper = _inverse_factor(h)
+    if upper is None:
+        upper = np.broadcast_to(np.eye(k), h.shape)  # nothing is known about the inputs: plain rounding
     q = np.empty_like(rest)
     for start in range(0, k, 64):
         stop = min(start + 64, k)

@@ -10,7 +10,7 @@ import pytest
 from irkit.ir.graph import Graph, Operation
 from irkit.ir.types import QArray, TensorType
 from irkit.ops import const, conv2d, linear
-from irkit.quant.correct import LARGEST, Moments, output_shift, round_compensated
+from irkit.quant.correct import LARGEST, Moments, _inverse_factor, output_shift, round_compensated
 from irkit.quant.error import cosine, sqnr
 from irkit.quant.weights import fits_accumulator, quantize_bias, quantize_weights
 
@@ -140,6 +140,38 @@ def test_compensation_without_correlation_is_rounding() -> None:
     w = RNG.normal(size=(4, 10)).astype(np.float32)
     nearest, quant = quantize_weights(w)
     np.testing.assert_array_equal(round_compensated(w, quant, np.eye(10)[None]), nearest)
+
+
+def rank_one(k: int) -> np.ndarray:
+    x = np.random.default_rng(3).normal(size=k)
+    return np.outer(x, x)[None]
+
+
+@pytest.mark.parametrize(
+    "covariance",
+    [
+        rank_one(10),
+        rank_one(10) - 1e-3 * np.eye(10),
+        1e30 * rank_one(10),
+        np.zeros((1, 10, 10)),
+        np.full((1, 10, 10), np.inf),
+    ],
+    ids=["two samples", "indefinite by rounding", "large", "dead inputs", "overflown"],
+)
+def test_any_covariance_gives_weights_near_the_float_ones(covariance: np.ndarray) -> None:
+    w = np.random.default_rng(4).normal(size=(4, 10)).astype(np.float32)
+    _, quant = quantize_weights(w)
+    q = round_compensated(w, quant, covariance, damping=1e-9)
+    steps = np.abs(QArray(q, quant).real() - w) / quant.scale_array()[:, None]
+    assert steps.max() <= 20
+
+
+def test_the_factor_is_that_of_the_inverse() -> None:
+    a = np.random.default_rng(5).normal(size=(3, 6, 6))
+    h = a @ a.transpose(0, 2, 1) + np.eye(6)
+    upper = _inverse_factor(h)
+    assert upper is not None and np.array_equal(upper, np.triu(upper))
+    np.testing.assert_allclose(upper.transpose(0, 2, 1) @ upper, np.linalg.inv(h), rtol=1e-9, atol=1e-12)
 
 
 def test_large_layers_keep_no_covariance() -> None:
