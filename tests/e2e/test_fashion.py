@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import irkit
+from irkit import _native
+from irkit.ir.interp import run
 from tests.e2e import fashion
 
 BATCH = 100
@@ -47,14 +50,20 @@ def framework_scores(framework: str) -> Any:
     return np.concatenate([model(framework).predict_on_batch(b) for b in x])
 
 
-def irkit_scores(framework: str, target: str) -> Any:
-    """irkit's results. Calibration takes 1,000 of the training images."""
+@functools.cache
+def compiled(framework: str, target: str) -> Any:
+    """The network compiled for batches. Calibration takes 1,000 of the training images."""
     x = batches(framework, images()[0])
     calibration = None
     if target.endswith("int8"):
         calibration = batches(framework, fashion.load("train")[0][:1000])
-    exe = irkit.compile(model(framework), x[0], target, calibration, strict=True)
-    return np.concatenate([exe(b) for b in x])
+    return irkit.compile(model(framework), x[0], target, calibration, strict=True)
+
+
+def irkit_scores(framework: str, target: str) -> Any:
+    """irkit's results."""
+    exe = compiled(framework, target)
+    return np.concatenate([exe(b) for b in batches(framework, images()[0])])
 
 
 def accuracy(scores: Any) -> float:
@@ -89,3 +98,15 @@ def test_int8_keeps_the_accuracy(framework: str) -> None:
     want = accuracy(framework_scores(framework))
     got = accuracy(irkit_scores(framework, "native-int8"))
     assert abs(got - want) <= 0.3, f"fp32 {want:.2f} %, int8 {got:.2f} %"
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_int8_bits_are_the_same_everywhere(framework: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exe = compiled(framework, "native-int8")
+    path = exe.save(tmp_path / "m.irk")
+    x = batches(framework, images()[0])[7]
+    want = run(exe.graph, x)[0].tobytes()  # the NumPy interpreter
+    for isa in _native.isas():
+        monkeypatch.setenv("IRKIT_ISA", isa)
+        for threads in (1, 2):
+            assert irkit.load(path, threads=threads)(x).tobytes() == want, (isa, threads)
