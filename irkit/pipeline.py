@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
 import irkit.passes  # noqa: F401  (registers the passes)
 from irkit.errors import CalibrationError, IRError, ModelError
 from irkit.ir.graph import Graph
@@ -104,9 +102,7 @@ class _Runner:
             g = graph.clone()
             optimize(g, LOWER)
             self._model, self._graph = instantiate(g, make_plan(g)), graph
-        model = self._model
-        outputs = model.run_flat(batch)
-        return [np.asarray(y) for y in outputs]
+        return list(self._model.run_flat(batch))
 
 
 def compile_model(

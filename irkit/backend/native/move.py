@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from irkit.backend.kernel import Step, lowering
+from irkit.backend.storage import is_row_major
 from irkit.ir.graph import Operation
 from irkit.ir.types import TensorType
 from irkit.ops import concat, copy, expand, pad, permute, relayout, reshape, slice_
@@ -24,11 +25,6 @@ def axis_strides(t: TensorType) -> list[int]:
         strides[a] = step
         step *= t.shape[a]
     return strides
-
-
-def memory_axes(t: TensorType) -> tuple[int, ...]:
-    """Logical axes in memory order, without those of extent 1: they take no part in the layout."""
-    return tuple(a for a in t.order if t.shape[a] != 1)
 
 
 def image_axis(x: TensorType, y: TensorType) -> int | None:
@@ -106,7 +102,7 @@ def lower_copy(op: Operation) -> Step | None:
 def lower_reshape(op: Operation) -> Step | None:
     """A reshape that changes the order in memory: a copy over the axes that both shapes are made of."""
     x, y = op.operand("x").type, op.result.type
-    if all(memory_axes(t) == tuple(sorted(memory_axes(t))) for t in (x, y)):
+    if is_row_major(x) and is_row_major(y):
         return _step(op, "copy", [x.size], strides=[1], offset=0)
     fine = common_shape(x.shape, y.shape)
     if fine is None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from irkit.backend.kernel import Const, Step, StepInput, lowering
-from irkit.backend.native.move import broadcast_strides, memory_axes
+from irkit.backend.native.move import broadcast_strides
 from irkit.ir.graph import Operation, Value
 from irkit.ir.types import DType, Quant
 from irkit.ops import dequantize, qadd, qmul, quantize, requantize
@@ -25,7 +25,7 @@ def quant_of(v: Value) -> Quant:
 def lower_unary(op: Operation) -> Step | None:
     """One tensor between real numbers and int8, or between two scales."""
     v, y = op.operand("x"), op.result
-    if memory_axes(v.type) != memory_axes(y.type) or v.type.size == 0:
+    if v.type.memory_axes != y.type.memory_axes or v.type.size == 0:
         return None
     inputs: list[StepInput] = [v]
     if op.opdef is quantize:

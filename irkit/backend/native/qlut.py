@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from irkit.backend.kernel import Step, lowering
-from irkit.backend.native.move import memory_axes
 from irkit.ir.graph import Operation, const_array
 from irkit.ops import qlut
 
@@ -12,7 +11,7 @@ from irkit.ops import qlut
 def lower_qlut(op: Operation) -> Step | None:
     """One table, or one a channel."""
     x, table, y = op.operand("x"), op.operand("table"), op.result
-    if const_array(table) is None or memory_axes(x.type) != memory_axes(y.type) or x.type.size == 0:
+    if const_array(table) is None or x.type.memory_axes != y.type.memory_axes or x.type.size == 0:
         return None
     per_channel = table.type.rank == 2
     if per_channel and (x.type.rank < 2 or x.type.order != y.type.order or table.type.encoding.order is not None):
