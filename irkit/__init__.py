@@ -76,7 +76,7 @@ def from_keras(model: Any, example_inputs: Any = None) -> Graph:
 def parse(text: str, constants: Mapping[str, Array] | None = None) -> Graph:
     """A graph from its text form; ``constants`` holds the arrays it names with ``@key``."""
     import irkit.ops
-    from irkit.ir.text import parse_graph
+    from irkit.ir.parse import parse_graph
 
     assert irkit.ops
     return parse_graph(text, dict(constants or {}))

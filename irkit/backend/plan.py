@@ -119,7 +119,7 @@ def own_outputs(graph: Graph) -> None:
         seen.add(root)
 
 
-def unique_names(graph: Graph) -> None:
+def name_values(graph: Graph) -> None:
     """Give every value a name of its own: constants are found by name in the artifact."""
     taken: set[str] = set()
     results = [r for op in graph for r in op.results]
@@ -138,7 +138,7 @@ def unique_names(graph: Graph) -> None:
 def make_plan(graph: Graph, target: str = "", notes: Sequence[tuple[str, str]] = ()) -> Plan:
     """Select kernels and place every tensor. The graph must have its storage orders set (``layout``)."""
     own_outputs(graph)
-    unique_names(graph)
+    name_values(graph)
     steps = select(graph)
     b = _Builder(graph, steps)
     document = b.build()

@@ -109,8 +109,8 @@ def read_graph(path: Path) -> tuple[Any, str]:
     """(graph, pipeline) of a text file; the pipeline is that of its ``// RUN:`` line, or empty. Large constants are
     in ``<name>.npz`` beside it."""
     import irkit.passes  # noqa: F401  (registers the passes)
+    from irkit.ir.parse import parse_graph
     from irkit.ir.passes import read_constants
-    from irkit.ir.text import parse_graph
 
     text = path.read_text(encoding="utf-8")
     first = text.split("\n", 1)[0]

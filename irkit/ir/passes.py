@@ -18,8 +18,9 @@ import numpy as np
 from irkit.errors import CalibrationError, IrkitError, ParseError, PassError
 from irkit.ir.graph import Graph
 from irkit.ir.interp import Interpreter
+from irkit.ir.parse import Parser
 from irkit.ir.rewrite import count_hits
-from irkit.ir.text import Parser, print_graph, same_attr
+from irkit.ir.text import print_graph, same_attr
 from irkit.ir.types import Array
 from irkit.ir.verify import verify
 
@@ -269,7 +270,7 @@ def read_constants(path: Path) -> dict[str, Array]:
 
 def read_reproducer(path: Path | str) -> tuple[Graph, list[Pass]]:
     """The graph and the pipeline of a file that :func:`write_reproducer` made."""
-    from irkit.ir.text import parse_graph
+    from irkit.ir.parse import parse_graph
 
     path = Path(path)
     text = path.read_text(encoding="utf-8")

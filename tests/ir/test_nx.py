@@ -5,7 +5,7 @@ from __future__ import annotations
 import networkx as nx
 
 from irkit.ir.nx import to_networkx
-from irkit.ir.text import parse_graph
+from irkit.ir.parse import parse_graph
 
 
 def test_edges_go_from_producer_to_user() -> None:

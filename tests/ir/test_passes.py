@@ -14,6 +14,7 @@ from irkit import ops
 from irkit.errors import IRError, ParseError, PassError
 from irkit.ir import passes as passes_module
 from irkit.ir.graph import Graph, Operation, Value
+from irkit.ir.parse import parse_graph
 from irkit.ir.passes import (
     Dump,
     Effect,
@@ -28,7 +29,6 @@ from irkit.ir.passes import (
     read_reproducer,
 )
 from irkit.ir.rewrite import Rewriter, pattern, rewrite
-from irkit.ir.text import parse_graph
 from irkit.ir.types import TensorType
 from irkit.ir.verify import difference
 

@@ -10,8 +10,9 @@ import pytest
 from irkit import ops
 from irkit.errors import PassError
 from irkit.ir.graph import Graph, Operation, Value
+from irkit.ir.parse import parse_graph
 from irkit.ir.rewrite import Rewriter, count_hits, pattern, rewrite, unique_names
-from irkit.ir.text import parse_graph, print_graph
+from irkit.ir.text import print_graph
 from irkit.ir.types import TensorType
 from irkit.ir.verify import verify
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from irkit import ops
 from irkit.errors import ParseError
 from irkit.ir.graph import Graph, Value
-from irkit.ir.text import Parser, parse_graph, print_graph, same_attr
+from irkit.ir.parse import Parser, parse_graph
+from irkit.ir.text import print_graph, same_attr
 from irkit.ir.types import Array, DType, Encoding, Literal, Quant, TensorType
 from irkit.ir.verify import difference, verify
 

@@ -17,7 +17,7 @@ from irkit import ops
 from irkit.errors import IRError
 from irkit.ir.graph import Graph, Operation, Value
 from irkit.ir.opdef import REGISTRY, OpDef
-from irkit.ir.text import parse_graph
+from irkit.ir.parse import parse_graph
 from irkit.ir.types import DType, Encoding, Literal, Quant, TensorType
 from irkit.ir.verify import difference, verify
 

@@ -16,8 +16,9 @@ import pytest
 import irkit.passes  # noqa: F401
 from irkit.ir.graph import Graph
 from irkit.ir.interp import run
+from irkit.ir.parse import parse_graph
 from irkit.ir.passes import Effect, PassManager, ValueCheck, all_passes, compare, parse_pipeline
-from irkit.ir.text import parse_graph, print_graph
+from irkit.ir.text import print_graph
 from irkit.ir.types import Array, TensorType
 from irkit.ir.verify import difference, verify
 

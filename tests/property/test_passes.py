@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 import irkit.passes  # noqa: F401
 from irkit.ir.graph import Graph, Value
 from irkit.ir.interp import run
+from irkit.ir.parse import parse_graph
 from irkit.ir.passes import Effect, PassManager, all_passes, compare, parse_pipeline
-from irkit.ir.text import parse_graph, print_graph
+from irkit.ir.text import print_graph
 from irkit.ir.types import Array, DType
 from irkit.ir.verify import difference, verify
 from tests.property.graphs import graphs, sample_inputs

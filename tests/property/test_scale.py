@@ -12,8 +12,9 @@ import irkit.passes  # noqa: F401
 from irkit import ops
 from irkit.ir.graph import Graph
 from irkit.ir.interp import run
+from irkit.ir.parse import parse_graph
 from irkit.ir.passes import PassManager, parse_pipeline
-from irkit.ir.text import parse_graph, print_graph
+from irkit.ir.text import print_graph
 from irkit.ir.types import Array, TensorType
 from irkit.ir.verify import difference
 
