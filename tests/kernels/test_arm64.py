@@ -19,7 +19,7 @@ from tests.kernels.recording import recording, write_bundle
 
 MODULES = (
     "chain", "conv", "deconv", "dwconv", "eltwise", "linear", "matmul", "move", "norm", "pool", "qconv", "qdwconv",
-    "qeltwise", "qlinear", "qtables", "reduce", "softmax", "spmm",
+    "qeltwise", "qlinear", "qtables", "reduce", "softmax", "spmm", "tiles",
 )  # fmt: skip
 # CPU, level, and whether cases are left out that run a kernel of a lower level, which another row of this table tests.
 RUNS = [

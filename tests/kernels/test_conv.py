@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ def conv_case(
     residual: bool = False,
     act: str = "none",
     family: str = "conv",
+    isas: Sequence[str] = ISAS,
 ) -> None:
     """One step with random data, x in NHWC, against the float64 reference of conv2d."""
     n, h, wd, c = x
@@ -53,7 +55,7 @@ def conv_case(
     act_attrs, fn, gain = ACTS[act]
     slope = normal(rng, o if o % 2 else 1) if act == "prelu" else None
     gain *= 1 if slope is None else 1 + float(np.abs(slope).max())
-    got = run_everywhere(family, [xs, ws, bs, rs, slope], exact.shape, {**attrs, **act_attrs}, [1, 2, 4])
+    got = run_everywhere(family, [xs, ws, bs, rs, slope], exact.shape, {**attrs, **act_attrs}, [1, 2, 4], isas)
     exact = fn(exact, slope if slope is not None else np.zeros(1))
     assert_bound(got, exact, magnitude, c // groups * k[0] * k[1], gain)
 

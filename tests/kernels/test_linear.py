@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from irkit.ir.graph import Graph
 from irkit.ir.types import DType, TensorType
 from irkit.ops import const, fused, hardswish, linear, return_
 from tests.kernels.f32 import ACTS, assert_bound, normal, run_everywhere
-from tests.kernels.util import load_step, run_lowered
+from tests.kernels.util import ISAS, load_step, run_lowered
 
 
 def linear_case(
@@ -24,6 +26,7 @@ def linear_case(
     bias: bool = True,
     residual: bool = False,
     act: str = "none",
+    isas: Sequence[str] = ISAS,
 ) -> None:
     """One step with random data against the float64 product."""
     x, w = normal(rng, *lead, k), normal(rng, o, k)
@@ -36,7 +39,7 @@ def linear_case(
         if extra is not None:
             exact, magnitude = exact + extra, magnitude + np.abs(extra)
     attrs, fn, gain = ACTS[act]
-    got = run_everywhere("linear", [x, w, b, r, slope], exact.shape, attrs, [1, 2, 4])
+    got = run_everywhere("linear", [x, w, b, r, slope], exact.shape, attrs, [1, 2, 4], isas)
     if slope is not None:
         gain *= 1 + float(np.abs(slope).max())
     assert_bound(got, fn(exact, slope if slope is not None else np.zeros(1)), magnitude, k, gain)
