@@ -10,11 +10,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
+
+import irkit
+from tests.kernels.builds import tool
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
 COMMANDS = re.findall(r"^\$ (irkit .*)$", README, re.M)
+TOOL = re.findall(r"^\$ build/irkit-run (.*)$", README, re.M)
 NETS = """
 from torch import nn
 
@@ -53,3 +58,17 @@ def test_commands(tmp_path: Path) -> None:
     assert len(COMMANDS) >= 6
     for command in COMMANDS:
         assert run([sys.executable, "-m", *shlex.split(command, comments=True)], tmp_path)
+
+
+def test_c_runtime(tmp_path: Path) -> None:
+    """irkit-run does as shown, on what the commands above it leave behind."""
+    assert len(TOOL) >= 4
+    command = tool("native")
+    x = np.random.default_rng(0).standard_normal((1, 3, 32, 32), np.float32)
+    np.save(tmp_path / "x.npy", x)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()).eval()
+    exe = irkit.compile(model, example_inputs=x)
+    exe.save(tmp_path / "model.irk")
+    for words in TOOL:
+        run([*command, *shlex.split(words, comments=True)], tmp_path)
+    assert np.array_equal(np.load(tmp_path / "y.npy"), exe(x))

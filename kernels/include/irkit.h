@@ -8,15 +8,28 @@
  *   if (irk_run(m, in, in_bytes, 1, out, out_bytes, 1, &err)) ...
  *   irk_free(m);
  *
- * Functions that can fail return an irk_code, 0 for success, and fill `err` when it is not NULL. Any number of threads
- * may call irk_run on one model at once. Any file may be loaded: a bad one is refused with a message. An artifact gives
- * the same bits on every CPU for int8, and for any number of threads always.
+ * Errors. A function that can fail returns an irk_code, 0 for success, and fills `err` when it is not NULL. A failed
+ * call changes nothing: the model stays usable. No function exits, aborts, throws or prints. Any bytes may be loaded; a
+ * bad artifact is refused with a message.
+ *
+ * Threads. Any number of threads may call irk_run on one model at once. irk_set_threads and irk_set_host_step want the
+ * model to themselves. Worker threads are shared by all models of the process; a run allocates nothing once as many
+ * runs at once have been seen before.
+ *
+ * Results. An artifact gives the same bits for any number of threads; an int8 artifact the same on every CPU.
+ *
+ * Links with libc, libm and pthread only.
  */
 #ifndef IRKIT_H_
 #define IRKIT_H_
 
 #include <stddef.h>
 #include <stdint.h>
+
+#define IRK_VERSION_MAJOR 0
+#define IRK_VERSION_MINOR 1
+#define IRK_VERSION_PATCH 0
+#define IRK_VERSION "0.1.0"
 
 #if defined(__GNUC__)
 #define IRK_API __attribute__((visibility("default")))
@@ -30,28 +43,29 @@ extern "C" {
 
 typedef enum {
   IRK_OK = 0,
-  IRK_BAD_FILE,    /* damaged, truncated or inconsistent artifact */
-  IRK_BAD_VERSION, /* artifact of a newer irkit */
-  IRK_BAD_INPUT,   /* wrong argument: count, size, alignment, overlap, unknown ISA level */
-  IRK_OUT_OF_MEMORY,
-  IRK_UNSUPPORTED, /* the artifact needs a kernel or host function that is not there */
-  IRK_IO,          /* the file can't be read */
-  IRK_INTERNAL
+  IRK_BAD_FILE,      /* damaged, truncated or inconsistent artifact */
+  IRK_BAD_VERSION,   /* artifact of a newer irkit */
+  IRK_BAD_INPUT,     /* wrong argument: null, count, size, alignment, overlap, index, ISA level, threads */
+  IRK_OUT_OF_MEMORY, /* memory is not to be had, at loading as a rule */
+  IRK_UNSUPPORTED,   /* the artifact needs a kernel or host function that is not there */
+  IRK_IO,            /* the file can't be opened or mapped */
+  IRK_INTERNAL       /* a host function failed, or a fault in irkit */
 } irk_code;
 
 typedef enum { IRK_F32 = 0, IRK_F64, IRK_I8, IRK_U8, IRK_I16, IRK_I32, IRK_I64, IRK_BOOL } irk_dtype;
 
 typedef struct {
   irk_code code;
-  char message[256];
+  char message[256]; /* UTF-8; a long one is cut */
 } irk_error;
 
 typedef struct {
   const char*
-      isa;     /* highest ISA level to use ("avx2", ...); NULL: IRKIT_ISA from the environment, else what there is */
-  int threads; /* 0: IRKIT_THREADS from the environment, else the CPUs of this process */
+      isa;     /* highest ISA level to use, see irk_isas; NULL or "": IRKIT_ISA from the environment, else the best */
+  int threads; /* of a call, 1 to 256; 0: IRKIT_THREADS from the environment, else the CPUs of this process */
 } irk_options;
 
+/* An input or output. */
 typedef struct {
   const char* name; /* lives as long as the model */
   irk_dtype dtype;
@@ -62,19 +76,44 @@ typedef struct {
   int32_t zero;
 } irk_tensor;
 
+/* Names live as long as the model. */
 typedef struct {
-  const char* name;   /* the layer it comes from */
+  const char* name;   /* the layer it comes from; may be empty */
   const char* family; /* which kind of kernel */
   const char* kernel; /* the kernel chosen for this CPU */
 } irk_step;
 
+/* Bytes a model takes. */
+typedef struct {
+  size_t artifact; /* the file, or the caller's bytes */
+  size_t prepared; /* constants in the order that kernels want, and tables: one for all calls */
+  size_t arena;    /* intermediate tensors of a call; calls under way at once have one each */
+  size_t scratch;  /* working memory of a call, for all of its threads */
+} irk_memory;
+
 typedef struct irk_model irk_model;
 
-/* `options` may be NULL. On failure *out is NULL. */
+/* The library's version, IRK_VERSION of its header. */
+IRK_API const char* irk_version(void);
+/* "bad file", ...; "unknown error" for a number that is no irk_code. Never NULL. */
+IRK_API const char* irk_code_name(irk_code code);
+/* "f32", ..., "bool"; "?" for a number that is no irk_dtype. */
+IRK_API const char* irk_dtype_name(irk_dtype dtype);
+/* Bytes of an element; 0 for a number that is no irk_dtype. */
+IRK_API size_t irk_dtype_size(irk_dtype dtype);
+/* The index-th ISA level that this CPU runs, lowest first ("scalar", "neon", ...); NULL beyond the last. */
+IRK_API const char* irk_cpu_isa(int index);
+
+/* Maps the file: of its pages, only what calls read stays in memory. The file must not be changed in place while the
+ * model lives; replace it by renaming another one over it. `options` may be NULL. On failure *out is NULL. */
 IRK_API irk_code irk_load_file(const char* path, const irk_options* options, irk_model** out, irk_error* err);
 /* Copies the bytes. */
 IRK_API irk_code irk_load_memory(const void* data, size_t size, const irk_options* options, irk_model** out,
                                  irk_error* err);
+/* Copies nothing: `data`, aligned to 8 bytes, must stay as it is for as long as the model lives. For artifacts that are
+ * part of the program or of a mapping of your own. */
+IRK_API irk_code irk_load_borrowed(const void* data, size_t size, const irk_options* options, irk_model** out,
+                                   irk_error* err);
 /* NULL is fine. No call may be under way. */
 IRK_API void irk_free(irk_model* model);
 
@@ -86,8 +125,11 @@ IRK_API irk_code irk_output(const irk_model* model, int index, irk_tensor* out, 
 IRK_API int irk_threads(const irk_model* model);
 IRK_API irk_code irk_set_threads(irk_model* model, int threads, irk_error* err); /* 1 to 256 */
 IRK_API const char* irk_isa(const irk_model* model);
+/* After loading a file, a run needs about prepared + arena + scratch, which is near artifact + arena. */
+IRK_API irk_code irk_memory_use(const irk_model* model, irk_memory* out, irk_error* err);
 
-/* One call. Buffers are aligned to their element; outputs overlap neither inputs nor each other; sizes are exact. */
+/* One call. Buffers are aligned to their element; outputs overlap neither inputs nor each other; sizes are exact. When
+ * it fails, what the outputs hold is undefined. */
 IRK_API irk_code irk_run(irk_model* model, const void* const* inputs, const size_t* input_bytes, int n_inputs,
                          void* const* outputs, const size_t* output_bytes, int n_outputs, irk_error* err);
 

@@ -248,13 +248,12 @@ Status read_container(const uint8_t* bytes, int64_t size, JsonDoc* names, ConstT
 FileBytes::~FileBytes() { release(); }
 
 void FileBytes::release() {
-  if (mapped_)
-    munmap(data_, static_cast<size_t>(size_));
-  else
-    free(data_);
+  void* own = const_cast<uint8_t*>(data_);
+  if (kind_ == Kind::mapped) munmap(own, static_cast<size_t>(size_));
+  if (kind_ == Kind::owned) free(own);
   data_ = nullptr;
   size_ = 0;
-  mapped_ = false;
+  kind_ = Kind::owned;
 }
 
 Status FileBytes::map(const char* path) {
@@ -277,7 +276,7 @@ Status FileBytes::map(const char* path) {
     } else {
       data_ = static_cast<uint8_t*>(p);
       size_ = st.st_size;
-      mapped_ = true;
+      kind_ = Kind::mapped;
     }
   }
   close(fd);
@@ -287,10 +286,21 @@ Status FileBytes::map(const char* path) {
 Status FileBytes::copy(const void* data, int64_t size) {
   release();
   if (size < 0) return fail(Code::bad_input, "negative size");
-  data_ = static_cast<uint8_t*>(malloc(static_cast<size_t>(size) + 1));
-  if (!data_) return fail(Code::out_of_memory, "out of memory for a copy of %lld bytes", ll(size));
-  if (size) memcpy(data_, data, static_cast<size_t>(size));
+  void* own = malloc(static_cast<size_t>(size) + 1);
+  if (!own) return fail(Code::out_of_memory, "out of memory for a copy of %lld bytes", ll(size));
+  if (size) memcpy(own, data, static_cast<size_t>(size));
+  data_ = static_cast<uint8_t*>(own);
   size_ = size;
+  return Status();
+}
+
+Status FileBytes::borrow(const void* data, int64_t size) {
+  release();
+  if (size < 0 || reinterpret_cast<uintptr_t>(data) % 8)
+    return fail(Code::bad_input, "an artifact's bytes must be aligned to 8 bytes");
+  data_ = static_cast<const uint8_t*>(data);
+  size_ = size;
+  kind_ = Kind::borrowed;
   return Status();
 }
 

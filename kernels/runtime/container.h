@@ -41,7 +41,7 @@ class ConstTable {
   Array<ConstTensor> entries_;
 };
 
-// The bytes of an artifact: a private read-only mapping of a file, or a copy of memory.
+// The bytes of an artifact: a private read-only mapping of a file, a copy of memory, or memory of the caller's.
 class FileBytes {
  public:
   FileBytes() = default;
@@ -52,14 +52,16 @@ class FileBytes {
   // Maps a regular file; Code::io names the path and the reason.
   Status map(const char* path);
   Status copy(const void* data, int64_t size);
+  Status borrow(const void* data, int64_t size);
   const uint8_t* data() const { return data_; }
   int64_t size() const { return size_; }
 
  private:
   void release();
-  uint8_t* data_ = nullptr;
+  enum class Kind { owned, mapped, borrowed };
+  const uint8_t* data_ = nullptr;
   int64_t size_ = 0;
-  bool mapped_ = false;
+  Kind kind_ = Kind::owned;
 };
 
 // Checks everything named above and lists the tensors; their names and data point into `names` and `bytes`.

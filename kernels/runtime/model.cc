@@ -61,6 +61,7 @@ void* Model::Blocks::alloc(int64_t bytes, int64_t align) {
   Block* b = static_cast<Block*>(p);
   b->next = head_;
   head_ = b;
+  bytes_ += align + bytes;
   return static_cast<char*>(p) + align;
 }
 
@@ -191,6 +192,13 @@ Status Model::load_memory(const void* data, int64_t size, const LoadOptions& opt
   return finish(s, out);
 }
 
+Status Model::load_borrowed(const void* data, int64_t size, const LoadOptions& options, Model** out) {
+  IRK_TRY(create(out));
+  Status s = (*out)->bytes_.borrow(data, size);
+  if (s.ok()) s = (*out)->load_bytes(options);
+  return finish(s, out);
+}
+
 Status Model::load_plan(const char* json, int64_t n, const ConstTable& consts, const LoadOptions& options,
                         Model** out) {
   IRK_TRY(create(out));
@@ -278,6 +286,8 @@ Status Model::list_patches() {
   }
   return Status();
 }
+
+MemoryUse Model::memory_use() const { return {bytes_.size(), blocks_.bytes(), plan_.arena, threads() * scratch_}; }
 
 Status Model::set_threads(int threads) {
   if (threads < 0 || threads > kMaxThreads)

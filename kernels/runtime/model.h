@@ -14,6 +14,11 @@ struct LoadOptions {
   int threads = 0;            // 0: default_threads()
 };
 
+// Bytes; arena and scratch are those of one call.
+struct MemoryUse {
+  int64_t artifact, prepared, arena, scratch;
+};
+
 // A step that the host program runs, on the calling thread. Nonzero stops the call with Code::internal.
 typedef int (*HostFn)(void* user, void* const* bufs);
 
@@ -34,6 +39,8 @@ class Model {
   static Status load_file(const char* path, const LoadOptions& options, Model** out);
   // Copies `data`.
   static Status load_memory(const void* data, int64_t size, const LoadOptions& options, Model** out);
+  // `data`, aligned to 8 bytes, must outlive the model.
+  static Status load_borrowed(const void* data, int64_t size, const LoadOptions& options, Model** out);
   // The constants' names and data must outlive the model.
   static Status load_plan(const char* json, int64_t n, const ConstTable& consts, const LoadOptions& options,
                           Model** out);
@@ -48,6 +55,7 @@ class Model {
   const ConstTable& consts() const { return consts_; }
   const Tensor& input(int64_t i) const { return plan_.tensors[plan_.inputs[i].tensor].t; }
   const Tensor& output(int64_t i) const { return plan_.tensors[plan_.outputs[i].tensor].t; }
+  MemoryUse memory_use() const;
   Isa isa() const { return isa_; }
   int threads() const { return threads_.load(std::memory_order_relaxed); }
   Status set_threads(int threads);
@@ -75,8 +83,10 @@ class Model {
    public:
     void* alloc(int64_t bytes, int64_t align) override;
     ~Blocks();
+    int64_t bytes() const { return bytes_; }
 
    private:
+    int64_t bytes_ = 0;
     Block* head_ = nullptr;
   };
 

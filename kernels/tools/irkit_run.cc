@@ -1,167 +1,195 @@
-// irkit-run: runs an artifact without Python.
-//
-//   irkit-run model.irk in0.bin in1.bin > out.bin     raw row-major bytes of each input; all outputs, one after the
-//   other irkit-run --info model.irk                        inputs, outputs and the kernel of every step irkit-run
-//   --time 100 model.irk in0.bin > /dev/null
-//
-// --isa LEVEL caps the kernels (avx2, neon, ...), --threads N sets the threads of a call.
+// irkit-run: runs an artifact without Python. --help says how; the library is used through irkit.h alone.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "irkit.h"
+#include "tools/arguments.h"
+#include "tools/npy.h"
+#include "tools/report.h"
 
 namespace {
 
-constexpr int kMaxPorts = 1024;
-const char* const kTypes[] = {"f32", "f64", "i8", "u8", "i16", "i32", "i64", "bool"};
+using tool::Arguments;
+using tool::Call;
 
-struct Arguments {
-  const char *isa = nullptr, *model = nullptr;
-  int threads = 0, repeats = 0, n_inputs = 0;
-  bool info = false;
-  char** inputs = nullptr;
+int complain(int exit_code, const char* what, const char* why) {
+  if (strstr(why, what))  // an error of a file names it
+    fprintf(stderr, "irkit-run: %s\n", why);
+  else
+    fprintf(stderr, "irkit-run: %s: %s\n", what, why);
+  return exit_code;
+}
+
+typedef irk_code (*PortFn)(const irk_model*, int, irk_tensor*, irk_error*);
+
+// The inputs or the outputs of the model, and the file given for each.
+struct Ports {
+  const char* kind;
+  int n;
+  irk_tensor* tensors;
+  const char** paths;  // null: none
+  void** buffers;
+  size_t* bytes;
 };
 
-int usage() {
-  fputs(
-      "usage: irkit-run [--isa LEVEL] [--threads N] [--time N] model.irk [input.bin ...] > outputs.bin\n"
-      "       irkit-run --info model.irk\n",
-      stderr);
-  return 2;
-}
-
-bool number(const char* text, int* out) {
-  char* end;
-  const long v = strtol(text, &end, 10);
-  *out = static_cast<int>(v);
-  return *text && !*end && v > 0 && v <= 1000000;
-}
-
-bool parse(int argc, char** argv, Arguments* a) {
-  int i = 1;
-  for (; i < argc && argv[i][0] == '-'; i++) {
-    const bool value = i + 1 < argc;
-    if (strcmp(argv[i], "--info") == 0)
-      a->info = true;
-    else if (strcmp(argv[i], "--isa") == 0 && value)
-      a->isa = argv[++i];
-    else if (strcmp(argv[i], "--threads") == 0 && value && number(argv[i + 1], &a->threads))
-      i++;
-    else if (strcmp(argv[i], "--time") == 0 && value && number(argv[i + 1], &a->repeats))
-      i++;
-    else
-      return false;
+bool list_ports(const irk_model* m, const char* kind, int n, PortFn port, Ports* out) {
+  const size_t count = static_cast<size_t>(n) + 1;  // calloc(0) may give null
+  *out = {kind,
+          n,
+          static_cast<irk_tensor*>(calloc(count, sizeof(irk_tensor))),
+          static_cast<const char**>(calloc(count, sizeof(char*))),
+          static_cast<void**>(calloc(count, sizeof(void*))),
+          static_cast<size_t*>(calloc(count, sizeof(size_t)))};
+  if (!out->tensors || !out->paths || !out->buffers || !out->bytes) return false;
+  for (int i = 0; i < n; i++) {
+    if (port(m, i, &out->tensors[i], nullptr)) return false;
+    out->bytes[i] = out->tensors[i].bytes;
+    out->buffers[i] = malloc(out->bytes[i]);
+    if (!out->buffers[i]) return false;
   }
-  if (i == argc) return false;
-  a->model = argv[i++];
-  a->inputs = argv + i;
-  a->n_inputs = argc - i;
-  return !a->info || a->n_inputs == 0;
+  return true;
 }
 
-void print_port(const char* kind, const irk_tensor& t) {
-  printf("%s %s: %s[", kind, t.name, kTypes[t.dtype]);
-  for (int i = 0; i < t.rank; i++) printf("%s%lld", i ? "," : "", static_cast<long long>(t.dims[i]));
-  printf("], %zu bytes", t.bytes);
-  if (t.scale > 0) printf(", real = %.9g * (value - %d)", static_cast<double>(t.scale), t.zero);
-  puts("");
+void release(Ports* p) {
+  for (int i = 0; p->buffers && i < p->n; i++) free(p->buffers[i]);
+  free(p->tensors);
+  free(p->paths);
+  free(p->buffers);
+  free(p->bytes);
 }
 
-int info(irk_model* m) {
+// The port that NAME=FILE names; -1 when what stands before the first '=' is no port's name.
+int named_port(const Ports& p, const char* text) {
+  const char* equals = strchr(text, '=');
+  for (int i = 0; equals && i < p.n; i++) {
+    const size_t n = strlen(p.tensors[i].name);
+    if (n == static_cast<size_t>(equals - text) && memcmp(text, p.tensors[i].name, n) == 0) return i;
+  }
+  return -1;
+}
+
+// Files go to the ports they name, the others to the ports that are left, in order.
+bool assign(const tool::List& files, Ports* p) {
+  for (int named = 1; named >= 0; named--) {
+    for (int i = 0; i < files.n; i++) {
+      int port = named_port(*p, files.at[i]);
+      if ((port >= 0) != (named == 1)) continue;
+      const char* path = port >= 0 ? strchr(files.at[i], '=') + 1 : files.at[i];
+      if (port < 0)
+        for (port = 0; port < p->n && p->paths[port]; port++) {
+        }
+      if (port == p->n) {
+        fprintf(stderr, "irkit-run: --%s %s: the model has %d %s(s), all of which have a file\n", p->kind, files.at[i],
+                p->n, p->kind);
+        return false;
+      }
+      if (p->paths[port]) {
+        fprintf(stderr, "irkit-run: --%s %s: '%s' is given twice\n", p->kind, files.at[i], p->tensors[port].name);
+        return false;
+      }
+      if (tool::format_of(path) == tool::Format::unknown) {
+        fprintf(stderr, "irkit-run: --%s %s: the file's name ends neither in .npy nor in .bin\n", p->kind, files.at[i]);
+        return false;
+      }
+      p->paths[port] = path;
+    }
+  }
+  return true;
+}
+
+int read_inputs(Ports* in) {
+  char message[tool::kMessage];
+  for (int i = 0; i < in->n; i++) {
+    const irk_tensor& t = in->tensors[i];
+    if (!in->paths[i]) {
+      fprintf(stderr, "irkit-run: no --input for input %d '%s' of %d\n", i, t.name, in->n);
+      return tool::kUsage;
+    }
+    if (!tool::read_array(in->paths[i], t, in->buffers[i], message)) {
+      fprintf(stderr, "irkit-run: input %d '%s': %s\n", i, t.name, message);
+      return tool::kInput;
+    }
+  }
+  return tool::kDone;
+}
+
+// Values of a moderate size; where integers may be indices, zeros.
+void invent_inputs(Ports* in) {
+  uint32_t state = 1;
+  const auto next = [&state] { return state = state * 1664525u + 1013904223u; };
+  for (int i = 0; i < in->n; i++) {
+    const irk_tensor& t = in->tensors[i];
+    const size_t n = t.bytes / irk_dtype_size(t.dtype);
+    memset(in->buffers[i], 0, t.bytes);
+    for (size_t k = 0; k < n; k++) {
+      const double real = static_cast<double>(next() >> 8) * 0x1p-23 - 1;
+      if (t.dtype == IRK_F32) static_cast<float*>(in->buffers[i])[k] = static_cast<float>(real);
+      if (t.dtype == IRK_F64) static_cast<double*>(in->buffers[i])[k] = real;
+      if (t.dtype == IRK_I8 || t.dtype == IRK_U8) static_cast<uint8_t*>(in->buffers[i])[k] = next() >> 24 & 255;
+    }
+  }
+}
+
+int write_outputs(const Ports& out) {
+  char message[tool::kMessage];
+  for (int i = 0; i < out.n; i++)
+    if (out.paths[i] && !tool::write_array(out.paths[i], out.tensors[i], out.buffers[i], message)) {
+      fprintf(stderr, "irkit-run: output %d '%s': %s\n", i, out.tensors[i].name, message);
+      return tool::kOutput;
+    }
+  return tool::kDone;
+}
+
+int run(const Arguments& a, const Call& c, Ports* in, Ports* out) {
+  if (!assign(a.inputs, in) || !assign(a.outputs, out)) return tool::kUsage;
+  if (a.inputs.n == 0 && a.outputs.n == 0)
+    invent_inputs(in);
+  else if (const int code = read_inputs(in))
+    return code;
   irk_error err;
-  irk_tensor t;
-  irk_step s;
-  for (int i = 0; i < irk_input_count(m); i++)
-    if (!irk_input(m, i, &t, &err)) print_port("input", t);
-  for (int i = 0; i < irk_output_count(m); i++)
-    if (!irk_output(m, i, &t, &err)) print_port("output", t);
-  for (int i = 0; i < irk_step_count(m); i++)
-    if (!irk_step_info(m, i, &s, &err)) printf("step %d %s: %s\n", i, s.name, s.kernel);
-  return 0;
+  if (a.outputs.n) {
+    if (irk_run(c.model, c.in, c.in_bytes, c.n_in, c.out, c.out_bytes, c.n_out, &err))
+      return complain(tool::kRun, a.model, err.message);
+    if (const int code = write_outputs(*out)) return code;
+  }
+  if (a.benchmark && tool::benchmark(c, a.repeat, a.warmup, &err)) return complain(tool::kRun, a.model, err.message);
+  if (a.profile && tool::profile(c, a.repeat, a.warmup, &err)) return complain(tool::kRun, a.model, err.message);
+  return tool::kDone;
 }
 
-int complain(const char* what, const char* why) {
-  fprintf(stderr, "irkit-run: %s: %s\n", what, why);
-  return 1;
-}
-
-// Exactly `bytes` bytes of a file.
-void* read_input(const char* path, size_t bytes) {
-  FILE* f = fopen(path, "rb");
-  if (!f) {
-    complain(path, "cannot be opened");
-    return nullptr;
-  }
-  void* data = malloc(bytes + 1);
-  const size_t got = data ? fread(data, 1, bytes + 1, f) : 0;
-  fclose(f);
-  if (data && got == bytes) return data;
-  fprintf(stderr, "irkit-run: %s: the model wants %zu bytes\n", path, bytes);
-  free(data);
-  return nullptr;
-}
-
-double seconds() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
-
-int run(irk_model* m, const Arguments& a) {
-  irk_error err;
-  irk_tensor t;
-  const int n_in = irk_input_count(m), n_out = irk_output_count(m);
-  if (a.n_inputs != n_in) {
-    fprintf(stderr, "irkit-run: the model has %d inputs, %d files were given\n", n_in, a.n_inputs);
-    return 1;
-  }
-  if (n_in > kMaxPorts || n_out > kMaxPorts) return complain(a.model, "too many inputs or outputs for this tool");
-  static void *in[kMaxPorts], *out[kMaxPorts];
-  static size_t in_bytes[kMaxPorts], out_bytes[kMaxPorts];
-  for (int i = 0; i < n_in; i++) {
-    if (irk_input(m, i, &t, &err)) return complain(a.model, err.message);
-    in_bytes[i] = t.bytes;
-    in[i] = read_input(a.inputs[i], t.bytes);
-    if (!in[i]) return 1;
-  }
-  for (int i = 0; i < n_out; i++) {
-    if (irk_output(m, i, &t, &err)) return complain(a.model, err.message);
-    out_bytes[i] = t.bytes;
-    out[i] = malloc(t.bytes);
-    if (!out[i]) return complain(a.model, "out of memory");
-  }
-  double best = 0, total = 0;
-  for (int r = 0; r <= a.repeats; r++) {  // the first call is not timed
-    const double start = seconds();
-    if (irk_run(m, in, in_bytes, n_in, out, out_bytes, n_out, &err)) return complain(a.model, err.message);
-    const double took = seconds() - start;
-    if (r == 0) continue;
-    total += took;
-    best = r == 1 || took < best ? took : best;
-  }
-  if (a.repeats)
-    fprintf(stderr, "%d calls, %s, %d threads: best %.3f ms, mean %.3f ms\n", a.repeats, irk_isa(m), irk_threads(m),
-            best * 1e3, total / a.repeats * 1e3);
-  for (int i = 0; i < n_out; i++)
-    if (fwrite(out[i], 1, out_bytes[i], stdout) != out_bytes[i])
-      return complain("standard output", "cannot be written");
-  for (int i = 0; i < n_in; i++) free(in[i]);
-  for (int i = 0; i < n_out; i++) free(out[i]);
-  return fflush(stdout) ? complain("standard output", "cannot be written") : 0;
+int use(irk_model* m, const Arguments& a) {
+  if (a.describe) tool::describe(m, a.model);
+  if (!a.outputs.n && !a.benchmark && !a.profile) return tool::kDone;
+  Ports in = {}, out = {};
+  int code = tool::kRun;
+  if (!list_ports(m, "input", irk_input_count(m), irk_input, &in) ||
+      !list_ports(m, "output", irk_output_count(m), irk_output, &out))
+    complain(tool::kRun, a.model, "out of memory for inputs and outputs");
+  else
+    code = run(a, {m, in.buffers, out.buffers, in.bytes, out.bytes, in.n, out.n}, &in, &out);
+  release(&in);
+  release(&out);
+  return code;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   Arguments a;
-  if (!parse(argc, argv, &a)) return usage();
-  const irk_options options = {a.isa, a.threads};
-  irk_model* m = nullptr;
-  irk_error err;
-  if (irk_load_file(a.model, &options, &m, &err)) return complain(a.model, err.message);
-  const int code = a.info ? info(m) : run(m, a);
-  irk_free(m);
+  int code = tool::kDone;
+  if (tool::parse(argc, argv, &a, &code)) {
+    const irk_options options = {a.isa, a.threads};
+    irk_model* m = nullptr;
+    irk_error err;
+    if (irk_load_file(a.model, &options, &m, &err))
+      code = complain(err.code == IRK_BAD_INPUT ? tool::kUsage : tool::kModel, a.model, err.message);
+    else
+      code = use(m, a);
+    irk_free(m);
+  }
+  free(a.inputs.at);
+  free(a.outputs.at);
+  if (fflush(stdout) && code == tool::kDone) code = complain(tool::kOutput, "standard output", "can't be written");
   return code;
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,46 +9,32 @@ from pathlib import Path
 import pytest
 
 from irkit import _native
+from tests.kernels.builds import CROSS, MACHINES, ROOT, SYSROOT, build, run
 
-ROOT = Path(__file__).parents[2]
-CROSS = ["--toolchain", str(ROOT / "kernels/cmake/aarch64-linux-gnu.cmake")]
 BUILDS: dict[str, list[str]] = {
     "plain": [],
     "asan": ["-DIRKIT_SANITIZE=address,undefined"],
     "tsan": ["-DIRKIT_SANITIZE=thread"],
 }
-if shutil.which("aarch64-linux-gnu-g++") and shutil.which("qemu-aarch64"):
+if "arm64" in MACHINES:
     BUILDS["arm64"] = CROSS
 
 
-def build(name: str) -> Path:
-    """The build folder, kept from run to run."""
-    folder = ROOT / "build" / f"cpp-{name}"
-    options = ["-DIRKIT_TESTS=ON", "-DIRKIT_FAMILIES=testing", *BUILDS[name]]
-    if shutil.which("ninja"):
-        options += ["-G", "Ninja"]
-    subprocess.run(["cmake", "-S", str(ROOT / "kernels"), "-B", str(folder), *options], check=True, capture_output=True)
-    made = subprocess.run(["cmake", "--build", str(folder), "--parallel", "2"], capture_output=True, text=True)
-    assert made.returncode == 0, made.stdout[-4000:] + made.stderr[-4000:]
-    return folder
+def cpp_tests(name: str) -> Path:
+    """The folder of the C++ tests, built with the family that only they use."""
+    return build(f"cpp-{name}", ["-DIRKIT_TESTS=ON", "-DIRKIT_FAMILIES=testing", *BUILDS[name]])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BUILDS)
 def test_cpp(name: str) -> None:
-    folder = build(name)
-    launch = ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"] if name == "arm64" else []
+    folder = cpp_tests(name)
+    launch = ["qemu-aarch64", "-L", SYSROOT] if name == "arm64" else []
     no_fork = ["no-fork"] if name in ("arm64", "tsan") else []
     for test, *args in (["json_test"], ["model_test", *no_fork], ["mutate_test", "1000", "1"]):
-        run = subprocess.run(
-            [*launch, str(folder / test), *args],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            env={k: v for k, v in os.environ.items() if not k.startswith("IRKIT_")},
-        )
-        assert run.returncode == 0, f"{test}: {run.stdout[-2000:]}{run.stderr[-4000:]}"
-        assert " 0 failed" in run.stdout
+        done = run([*launch, folder / test, *args])
+        assert done.returncode == 0, f"{test}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
+        assert " 0 failed" in done.stdout
 
 
 def test_extension_exports_only_its_init_function() -> None:

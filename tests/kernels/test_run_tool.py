@@ -5,9 +5,6 @@ A NaN that an instruction makes has a sign and payload of its CPU's choice; any 
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +16,11 @@ from irkit.ir.graph import Graph, Operation, Value
 from irkit.ir.opdef import REGISTRY
 from irkit.ir.types import Array, DType, QArray, TensorType
 from irkit.ops import const, return_
+from tests.kernels.builds import MACHINES, run, tool
 from tests.kernels.run_op import cases
 from tests.kernels.util import ISAS, same_bits
 
-ROOT = Path(__file__).parents[2]
-BUILDS: dict[str, list[str]] = {"plain": []}
-if shutil.which("aarch64-linux-gnu-g++") and shutil.which("qemu-aarch64"):
-    BUILDS["arm64"] = ["--toolchain", str(ROOT / "kernels/cmake/aarch64-linux-gnu.cmake")]
-LAUNCH = {"plain": [], "arm64": ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"]}
-LEVELS = {"plain": ISAS, "arm64": ["scalar", "neon", "neoni8mm"]}
+LEVELS = {"native": ISAS, "arm64": ["scalar", "neon", "neoni8mm"]}
 CONSTANT = ("w", "bias", "table", "gamma", "beta", "mean", "var", "slope")
 pytestmark = pytest.mark.slow
 
@@ -75,63 +68,21 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], dict[st
     folder = tmp_path_factory.mktemp("sample")
     arguments = [str(exe.save(folder / "all.irk"))]
     for i, a in enumerate(feeds):
-        arguments.append(str(folder / f"{i}.bin"))
-        Path(arguments[-1]).write_bytes(np.ascontiguousarray(a).tobytes())
+        np.save(folder / f"{i}.npy", a)
+        arguments += ["--input", str(folder / f"{i}.npy")]
     return arguments, dict(zip(names, results, strict=True))
 
 
-def tool(name: str) -> list[str]:
-    """The command, built with all kernel families; the build folder is kept from run to run."""
-    folder = ROOT / "build" / f"run-{name}"
-    options = [*BUILDS[name], *(["-G", "Ninja"] if shutil.which("ninja") else [])]
-    subprocess.run(["cmake", "-S", str(ROOT / "kernels"), "-B", str(folder), *options], check=True, capture_output=True)
-    made = subprocess.run(
-        ["cmake", "--build", str(folder), "--target", "irkit-run", "--parallel", "2"], capture_output=True, text=True
-    )
-    assert made.returncode == 0, made.stdout[-4000:] + made.stderr[-4000:]
-    return [*LAUNCH[name], str(folder / "irkit-run")]
-
-
-def run(command: list[str]) -> subprocess.CompletedProcess[bytes]:
-    """The finished command, with no irkit settings in its environment."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("IRKIT_")}
-    return subprocess.run(command, capture_output=True, timeout=300, env=env)
-
-
-@pytest.mark.parametrize("name", BUILDS)
-def test_same_bits(name: str, sample: tuple[list[str], dict[str, Array]]) -> None:
+@pytest.mark.parametrize("machine", MACHINES)
+def test_same_bits(machine: str, sample: tuple[list[str], dict[str, Array]], tmp_path: Path) -> None:
     arguments, want = sample
-    command = tool(name)
-    for level in LEVELS[name]:
+    outputs = [w for i in range(len(want)) for w in ("--output", str(tmp_path / f"{i}.npy"))]
+    for level in LEVELS[machine]:
         for threads in ("1", "2"):
-            done = run([*command, "--isa", level, "--threads", threads, *arguments])
-            assert done.returncode == 0, done.stderr.decode()
-            at = 0
-            for op, y in want.items():
-                got = np.frombuffer(done.stdout, y.dtype, y.size, at).reshape(y.shape)
+            done = run([*tool(machine), *arguments, *outputs, "--isa", level, "--threads", threads])
+            assert done.returncode == 0, done.stderr
+            for i, (op, y) in enumerate(want.items()):
+                got = np.load(tmp_path / f"{i}.npy")
+                assert got.dtype == y.dtype and got.shape == y.shape, op
                 assert same_bits(got, y), f"{op}: {level}, {threads} threads"
-                at += y.nbytes
-            assert at == len(done.stdout)
-
-
-def test_messages(sample: tuple[list[str], dict[str, Array]], tmp_path: Path) -> None:
-    arguments, _ = sample
-    command = tool("plain")
-    shown = run([*command, "--info", arguments[0]])
-    assert shown.returncode == 0
-    assert shown.stdout.decode().startswith("input ") and b"\nstep 0 " in shown.stdout
-    timed = run([*command, "--time", "2", *arguments])
-    assert timed.returncode == 0 and b"2 calls" in timed.stderr
-    wrong = tmp_path / "wrong.bin"
-    wrong.write_bytes(b"123")
-    for args, message in (
-        ([], "usage"),
-        (["--threads", "0", arguments[0]], "usage"),
-        (["nowhere.irk"], "nowhere.irk"),
-        (arguments[:3], "inputs"),
-        ([arguments[0], str(wrong), *arguments[2:]], "the model wants"),
-        ([arguments[0], str(tmp_path / "none"), *arguments[2:]], "cannot be opened"),
-    ):
-        failed = run([*command, *args])
-        assert failed.returncode != 0
-        assert message in failed.stderr.decode()
+                (tmp_path / f"{i}.npy").unlink()
