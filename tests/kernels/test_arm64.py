@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import functools
 import importlib
-import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests import arm64
+from tests import builds
 from tests.kernels.recording import recording, write_bundle
 
 MODULES = (
@@ -28,7 +27,7 @@ RUNS = [
     ("cortex-a76", "neondot", True),
     ("max,sve=off", "neoni8mm", True),
 ]
-pytestmark = [pytest.mark.slow, arm64.needed]
+pytestmark = [pytest.mark.slow, builds.needs_arm64]
 
 
 @functools.cache
@@ -37,14 +36,13 @@ def replay(name: str) -> tuple[str, ...]:
     with recording() as recorder:
         cases = recorder.collect(importlib.import_module(f"tests.kernels.test_{name}"))
     assert len(cases) >= 20
-    program = arm64.build() / "replay"
+    program = builds.machine("arm64") / "replay"
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "cases"
         bundle.write_bytes(write_bundle(cases))
 
         def run(cpu: str, level: str, own: bool) -> str:
-            command = arm64.emulated(cpu, program, bundle, level, *(["own"] if own else []))
-            done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=arm64.environment())
+            done = builds.run(builds.emulated(cpu, program, bundle, level, *(["own"] if own else [])))
             out = done.stdout + done.stderr
             failures = [line for line in out.splitlines() if line.startswith("FAIL")]
             if done.returncode or failures or " 0 failed" not in out:
@@ -65,8 +63,7 @@ def test_same_bits(name: str) -> None:
 
 
 def test_every_kernel_of_the_table_has_run() -> None:
-    command = arm64.emulated("cortex-a53", arm64.build() / "replay", "rows")
-    table = set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    table = set(builds.run(builds.emulated("cortex-a53", builds.machine("arm64") / "replay", "rows")).stdout.split())
     assert len(table) > 50
     ran = {line.split()[1] for name in MODULES for out in replay(name) for line in out.splitlines() if "ran " in line}
     assert table - ran == {"testing.f32.scalar"}
