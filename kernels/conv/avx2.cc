@@ -3,6 +3,7 @@
 namespace {
 using V = irk::VecAvx2;
 }
+#include "conv/broadcast.h"
 #include "conv/generic.h"
 
 namespace {

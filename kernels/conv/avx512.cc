@@ -6,6 +6,7 @@
 namespace {
 using V = irk::VecAvx512;
 }
+#include "conv/broadcast.h"
 #include "conv/generic.h"
 
 namespace {

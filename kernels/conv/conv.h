@@ -25,7 +25,7 @@ struct ConvTiles {
 constexpr ConvTiles kConvScalar = {1, {0, 4, 4, 4, 4}};
 constexpr ConvTiles kConvAvx2 = {8, {0, 8, 6, 4, 0}};
 constexpr ConvTiles kConvAvx512 = {16, {0, 14, 12, 8, 6}};
-constexpr ConvTiles kConvNeon = {4, {0, 8, 8, 8, 6}};
+constexpr ConvTiles kConvNeon = {4, {0, 8, 8, 6, 5}};
 
 struct ConvPhase {
   int64_t grid_h, grid_w;  // pixels of one image in this phase

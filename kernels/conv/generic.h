@@ -1,93 +1,15 @@
-// The kernel of all ISAs; an ISA file defines V (a type of base/vec_<isa>.h) and names its tile sizes.
+// The kernel of all ISAs; an ISA file defines V (a type of base/vec_<isa>.h), a template tile<rows, vectors> and names
+// its tile sizes.
 #pragma once
-#include "base/vmath.h"
-#include "conv/conv.h"
+#include "conv/tile.h"
 
 namespace {
 
-using irk::Act;
-namespace vmath = irk::vmath;
 using irk::ConvParams;
 using irk::ConvPhase;
 
-#define IRK_UNROLL _Pragma("GCC unroll 16")
-
 constexpr int64_t kChunk = 16;        // steps between prefetches
 constexpr int64_t kAhead = 16 << 10;  // bytes ahead when a panel is used only once
-
-// One register tile: rows[t * MR + i] points to the run of inputs of row i at tap t.
-struct Tile {
-  const float* const* rows;
-  int64_t taps, run;
-  const float* w;
-  const float* bias;
-  float* const* out;  // one pointer a row, at the tile's first column
-  int64_t res;        // residual - output in bytes, used if has_res
-  int64_t n;          // valid columns
-  bool has_res;
-  float lo, hi;
-  const char* ahead;  // weights of the next panel to prefetch: `lines` cache lines for every `chunk` steps of a run
-  int64_t chunk, lines;
-};
-
-template <int MR, int NV>
-void tile(const Tile& t) {
-  V::F acc[MR][NV];
-  IRK_UNROLL for (int j = 0; j < NV; j++) {
-    const V::F b = V::load(t.bias + j * V::N);
-    IRK_UNROLL for (int i = 0; i < MR; i++) acc[i][j] = b;
-  }
-  const float* w = t.w;
-  const float* const* rows = t.rows;
-  const char* ahead = t.ahead;
-  for (int64_t tap = 0; tap < t.taps; tap++, rows += MR) {
-    const float* a[MR];
-    IRK_UNROLL for (int i = 0; i < MR; i++) a[i] = rows[i];
-    for (int64_t left = t.run; left > 0;) {
-      const int64_t n = left < t.chunk ? left : t.chunk;
-      left -= n;
-      IRK_UNROLL for (int i = 0; i < MR; i++) a[i] += n;
-      for (int64_t k = -n; k != 0; k++, w += NV * V::N) {  // up to 0: the end needs no register
-        V::F b[NV];
-        IRK_UNROLL for (int j = 0; j < NV; j++) b[j] = V::load(w + j * V::N);
-        IRK_UNROLL for (int i = 0; i < MR; i++) {
-          const V::F x = V::set(a[i][k]);
-          IRK_UNROLL for (int j = 0; j < NV; j++) acc[i][j] = V::fma(x, b[j], acc[i][j]);
-        }
-      }
-      for (int64_t l = 0; l < t.lines; l++, ahead += 64) __builtin_prefetch(ahead, 0, 2);
-    }
-  }
-  const V::F lo = V::set(t.lo), hi = V::set(t.hi);
-  if (t.n == NV * V::N) {
-    if (t.has_res) {
-      IRK_UNROLL for (int i = 0; i < MR; i++) {
-        const float* r = reinterpret_cast<const float*>(reinterpret_cast<const char*>(t.out[i]) + t.res);
-        IRK_UNROLL for (int j = 0; j < NV; j++) acc[i][j] = V::add(acc[i][j], V::load(r + j * V::N));
-      }
-    }
-    IRK_UNROLL for (int i = 0; i < MR; i++) {
-      float* y = t.out[i];
-      IRK_UNROLL for (int j = 0; j < NV; j++) V::store(y + j * V::N, vmath::clip<V>(acc[i][j], lo, hi));
-    }
-    return;
-  }
-  const int64_t last = t.n - (NV - 1) * V::N;  // only the last vector is partly used
-  IRK_UNROLL for (int i = 0; i < MR; i++) {
-    float* y = t.out[i];
-    const float* r = reinterpret_cast<const float*>(reinterpret_cast<const char*>(y) + t.res);
-    IRK_UNROLL for (int j = 0; j < NV; j++) {
-      V::F v = acc[i][j];
-      if (j + 1 < NV) {
-        if (t.has_res) v = V::add(v, V::load(r + j * V::N));
-        V::store(y + j * V::N, vmath::clip<V>(v, lo, hi));
-      } else {
-        if (t.has_res) v = V::add(v, V::load_n(r + j * V::N, last));
-        V::store_n(y + j * V::N, vmath::clip<V>(v, lo, hi), last);
-      }
-    }
-  }
-}
 
 // The activations that a clip can't express, over the finished columns of a tile (still in the first-level cache).
 void activate(const ConvParams& p, const float* slope, float* const* out, int64_t rows, int64_t n) {

@@ -3,6 +3,7 @@
 namespace {
 using V = irk::VecNeon;
 }
+#include "conv/lanes.h"
 #include "conv/generic.h"
 
 namespace {

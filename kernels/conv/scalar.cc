@@ -3,6 +3,7 @@
 namespace {
 using V = irk::VecScalar;
 }
+#include "conv/broadcast.h"
 #include "conv/generic.h"
 
 namespace {

@@ -1,0 +1,113 @@
+// The NEON tile: inputs come four steps at a time, one load a row, and are multiplied lane by lane.
+//
+// Instructions of four steps of the widest tiles (GCC 12.2), all but the multiply-adds being loads and 2 for the loop:
+//   rows x columns   multiply-adds   all   all / multiply-adds
+//        5 x 16            80         91         1.14
+//        6 x 12            72         84         1.17
+//        8 x  8            64         76         1.19
+//        8 x  4            32         43         1.34
+// Bound by multiply-adds: llvm-mca 14 gives 80.1, 72.1, 64.1 and 32.1 cycles on neoverse-n1, one for each of them.
+#pragma once
+#include "conv/tile.h"
+
+// GCC's scheduler would hoist loads until it runs out of registers; the order written here is the one to keep.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("no-schedule-insns")
+#endif
+
+namespace {
+
+// The next n vectors of weights; the compiler is kept from turning the moving pointer into one with many offsets, so
+// that the load also does the addition.
+template <int N>
+struct Weights;
+template <>
+struct Weights<4> {
+  float32x4x4_t v;
+  IRK_INLINE void next(const float*& w) {
+    v = vld1q_f32_x4(w);
+    w += 16;
+    asm("" : "+r"(w));
+  }
+};
+template <>
+struct Weights<3> {
+  float32x4x3_t v;
+  IRK_INLINE void next(const float*& w) {
+    v = vld1q_f32_x3(w);
+    w += 12;
+    asm("" : "+r"(w));
+  }
+};
+
+// One step: lane L of each row's inputs times weights [First, First + NV).
+template <int L, int First, int MR, int NV, class W>
+IRK_INLINE void step(float32x4_t (&acc)[MR][NV], const float32x4_t* x, const W& w) {
+  IRK_UNROLL for (int i = 0; i < MR; i++) {
+    IRK_UNROLL for (int j = 0; j < NV; j++) acc[i][j] = vfmaq_laneq_f32(acc[i][j], w.v.val[First + j], x[i], L);
+  }
+}
+
+template <int MR, int NV>
+void tile(const Tile& t) {
+  float32x4_t acc[MR][NV];
+  IRK_UNROLL for (int j = 0; j < NV; j++) {
+    const float32x4_t b = vld1q_f32(t.bias + 4 * j);
+    IRK_UNROLL for (int i = 0; i < MR; i++) acc[i][j] = b;
+  }
+  const float* w = t.w;
+  const float* const* rows = t.rows;
+  for (int64_t tap = 0; tap < t.taps; tap++, rows += MR) {
+    const float* a[MR];
+    IRK_UNROLL for (int i = 0; i < MR; i++) a[i] = rows[i];
+    float32x4_t x[MR];
+    for (int64_t left = t.run >> 2; left > 0; left--) {
+      IRK_UNROLL for (int i = 0; i < MR; i++) {
+        x[i] = vld1q_f32(a[i]);
+        a[i] += 4;
+        asm("" : "+r"(a[i]));
+      }
+      if constexpr (NV == 1) {
+        Weights<4> b;
+        b.next(w);
+        step<0, 0>(acc, x, b);
+        step<1, 1>(acc, x, b);
+        step<2, 2>(acc, x, b);
+        step<3, 3>(acc, x, b);
+      } else if constexpr (NV == 2) {
+        Weights<4> b;
+        b.next(w);
+        step<0, 0>(acc, x, b);
+        step<1, 2>(acc, x, b);
+        b.next(w);
+        step<2, 0>(acc, x, b);
+        step<3, 2>(acc, x, b);
+      } else {
+        Weights<NV> b;
+        b.next(w);
+        step<0, 0>(acc, x, b);
+        b.next(w);
+        step<1, 0>(acc, x, b);
+        b.next(w);
+        step<2, 0>(acc, x, b);
+        b.next(w);
+        step<3, 0>(acc, x, b);
+      }
+    }
+    for (int64_t left = t.run & 3; left > 0; left--) {
+      IRK_UNROLL for (int i = 0; i < MR; i++) {
+        x[i] = vld1q_dup_f32(a[i]++);
+        asm("" : "+r"(a[i]));
+      }
+      float32x4_t b[NV];
+      IRK_UNROLL for (int j = 0; j < NV; j++) b[j] = vld1q_f32(w + 4 * j);
+      w += 4 * NV;
+      IRK_UNROLL for (int i = 0; i < MR; i++) {
+        IRK_UNROLL for (int j = 0; j < NV; j++) acc[i][j] = vfmaq_f32(acc[i][j], b[j], x[i]);
+      }
+    }
+  }
+  finish<MR, NV>(t, acc);
+}
+
+}  // namespace
