@@ -1,4 +1,4 @@
-"""CMake builds that tests share, native and for 64-bit Arm: kept in build/ from run to run, checked once per test run."""
+"""CMake builds that tests share, native and for 64-bit Arm: kept in build/ from run to run, checked once a run."""
 
 from __future__ import annotations
 
@@ -41,6 +41,12 @@ def machine(name: str) -> Path:
 def emulated(cpu: str, *command: str | Path) -> list[str]:
     """The command that runs a program of the cross build on an emulated CPU."""
     return ["qemu-aarch64", "-cpu", cpu, "-L", SYSROOT, *map(str, command)]
+
+
+def tool(name: str, cpu: str = "max,sve=off") -> list[str]:
+    """The command irkit-run for one of MACHINES; ``cpu`` is what an emulated one has."""
+    program = machine(name) / "irkit-run"
+    return emulated(cpu, program) if name == "arm64" else [str(program)]
 
 
 def run(command: Sequence[str | Path], **env: str) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import irkit
-from tests.kernels.builds import tool
+from tests.builds import tool
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

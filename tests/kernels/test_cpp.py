@@ -9,27 +9,23 @@ from pathlib import Path
 import pytest
 
 from irkit import _native
-from tests.kernels.builds import CROSS, MACHINES, ROOT, SYSROOT, build, run
+from tests.builds import MACHINES, ROOT, build, emulated, machine, run
 
-BUILDS: dict[str, list[str]] = {
-    "plain": [],
-    "asan": ["-DIRKIT_SANITIZE=address,undefined"],
-    "tsan": ["-DIRKIT_SANITIZE=thread"],
-}
-if "arm64" in MACHINES:
-    BUILDS["arm64"] = CROSS
+SANITIZED = {"asan": "address,undefined", "tsan": "thread"}
 
 
 def cpp_tests(name: str) -> Path:
-    """The folder of the C++ tests, built with the family that only they use."""
-    return build(f"cpp-{name}", ["-DIRKIT_TESTS=ON", "-DIRKIT_FAMILIES=testing", *BUILDS[name]])
+    """The folder of the C++ tests; under a sanitizer, with the one kernel family that they use."""
+    if name in MACHINES:
+        return machine(name)
+    return build(f"cpp-{name}", "-DIRKIT_TESTS=ON", "-DIRKIT_FAMILIES=testing", f"-DIRKIT_SANITIZE={SANITIZED[name]}")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BUILDS)
+@pytest.mark.parametrize("name", [*MACHINES, *SANITIZED])
 def test_cpp(name: str) -> None:
     folder = cpp_tests(name)
-    launch = ["qemu-aarch64", "-L", SYSROOT] if name == "arm64" else []
+    launch = emulated("max,sve=off") if name == "arm64" else []
     no_fork = ["no-fork"] if name in ("arm64", "tsan") else []
     for test, *args in (["json_test"], ["model_test", *no_fork], ["mutate_test", "1000", "1"]):
         done = run([*launch, folder / test, *args])

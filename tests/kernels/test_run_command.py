@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.builds import MACHINES, run, tool
 from tests.kernels.artifacts import ADD, N, artifact, eltwise, reference, tensor
-from tests.kernels.builds import MACHINES, run, tool
 
 USAGE, MODEL, INPUT, OUTPUT, RUN = 2, 3, 4, 5, 6
 X = np.linspace(-3, 2, N, dtype=np.float32)

@@ -16,7 +16,7 @@ from irkit.ir.graph import Graph, Operation, Value
 from irkit.ir.opdef import REGISTRY
 from irkit.ir.types import Array, DType, QArray, TensorType
 from irkit.ops import const, return_
-from tests.kernels.builds import MACHINES, run, tool
+from tests.builds import MACHINES, run, tool
 from tests.kernels.run_op import cases
 from tests.kernels.util import ISAS, same_bits
 
