@@ -31,7 +31,7 @@ Packing packing_of(Isa isa) {
     case Isa::neondot:
       return {4, 1, 16, 0, false, 400000};
     case Isa::neon:
-      return {4, 2, 4, 0, false, 100000};
+      return {4, 1, 4, 0, false, 100000};
     default:
       return {1, 1, 1, 0, false, 50000};
   }
@@ -48,6 +48,27 @@ int64_t place(const Packing& k, int64_t vectors, int64_t c) {
   return c / 4 % 2 * k.vec + c / 8 * 4 + c % 4;
 }
 
+// Byte of depth k and channel c in a tile of `width` channels, packed for neon.cc: steps of 16 depths, then one of 8,
+// then one of 4. Lane j of a step's vector number `turn` has the pair of depths j + turn and channel j % 4.
+int64_t turned_place(int64_t kpad, int64_t width, int64_t k, int64_t c) {
+  const int64_t whole = kpad / 16 * 16, column = c % 4, rest = k - whole;
+  int64_t vector, lane;  // vector: of those of 4 channels
+  if (rest < 0) {
+    const int64_t turn = (k / 2 - column) % 8;
+    const int64_t t = turn < 0 ? turn + 8 : turn;
+    vector = k / 16 * 4 + t % 4;
+    lane = column + t / 4 * 4;
+  } else if (kpad % 16 >= 8 && rest < 8) {  // halves are two turns
+    const int64_t turn = (rest / 2 - column + 4) % 4;
+    vector = whole / 4 + turn / 2;
+    lane = column + turn % 2 * 4;
+  } else {  // halves are two pairs
+    vector = kpad / 8 * 2;
+    lane = column + k % 4 / 2 * 4;
+  }
+  return vector * width * 4 + c / 4 * 16 + lane * 2 + k % 2;
+}
+
 struct Sums {
   int64_t plain, magnitude;
 };
@@ -61,12 +82,25 @@ Sums weight_sums(const int8_t* w, int64_t n) {
   return s;
 }
 
+// Some channel has more than one weight of -128.
+bool has_pair_of_minus_128(const QConvShape& s) {
+  const int64_t k = s.kh * s.kw * (s.ic / s.groups);
+  for (int64_t c = 0; c < s.oc; c++) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < k; i++) count += s.w[c * k + i] == -128;
+    if (count > 1) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedStep* out) {
   const KernelRow* row = pick_kernel("qconv", "s8s8", ctx.isa);
   if (!row) return fail(Code::internal, "%s: no qconv kernel", ctx.loc);
   const Packing pk = packing_of(row->isa);
+  // neon.cc adds two products in int16, which two of (-128)^2 would leave.
+  if (row->isa == Isa::neon && has_pair_of_minus_128(s)) row = pick_kernel("qconv", "s8s8any", row->isa);
   QConvParams* p = static_cast<QConvParams*>(ctx.alloc->alloc(sizeof(QConvParams)));
   if (!p) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
   *p = QConvParams();
@@ -126,7 +160,8 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
     m[slot] = s.m[c];
     uint8_t* dst = w + g * p->group_bytes + t * p->tile_bytes;
     for (int64_t k = 0; k < p->k; k++) {
-      const int64_t index = (k / row->kr * width + at) * row->kr + k % row->kr;
+      const int64_t index =
+          row->isa == Isa::neon ? turned_place(kpad, width, k, at) : (k / row->kr * width + at) * row->kr + k % row->kr;
       if (pk.size == 1) {
         dst[index] = static_cast<uint8_t>(src[k]);
       } else {

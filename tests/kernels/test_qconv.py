@@ -133,6 +133,18 @@ def test_sums_near_the_limits_of_int32() -> None:
         check("qconv", qconv2d, x, w, bias, quant=None)
 
 
+@pytest.mark.parametrize("depth", [2, 3, 10, 16, 20, 28, 43])
+def test_weights_of_minus_128(depth: int) -> None:
+    """Two products of -128 and -128 leave int16: no kernel may add them there."""
+    x = QArray(np.full((1, depth, 1, 9), -128, np.int8), Quant.per_tensor(0.01, 0))
+    for oc in (3, 16, 37):
+        w = QArray(np.full((oc, depth, 1, 1), -128, np.int8), Quant((0.01,) * oc, (0,) * oc, 0))
+        for quant in (Quant.per_tensor(2.0, -128), None):
+            check("qconv", qconv2d, x, w, np.arange(oc, dtype=np.int32), quant=quant)
+    data = np.random.default_rng(depth).choice(np.array([-128, -127, 127], np.int8), (20, depth, 1, 1))
+    check("qconv", qconv2d, x, QArray(data, Quant((0.01,) * 20, (0,) * 20, 0)), quant=None)
+
+
 def test_ties_go_to_even() -> None:
     x = QArray(np.arange(-128, 128).astype(np.int8).reshape(1, 1, 1, 256), Quant.per_tensor(0.5))
     w = QArray(np.ones((1, 1, 1, 1), np.int8), Quant((1.0,), (0,), 0))
