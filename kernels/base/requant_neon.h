@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/small_sum.h"
 #include "base/unroll.h"
 
 namespace irk {
@@ -52,6 +53,42 @@ struct RequantNeon {
       vst1q_s8(part, v);
       memcpy(out, part, static_cast<size_t>(n));
     }
+  }
+};
+
+// The same for sums that are small (kSmallSum, kSmallScaled hold; no residual), without conversions, which cost more
+// than additions on many cores: int + 1.5 * 2^23 read as a float is that number, and adding 1.5 * 2^23 to a float
+// rounds it to an integer, ties to even, whose low 16 bits are those of the sum. Bias entries are made by
+// small_sum_bias. Plain: the zero point is even, so adding it with the 1.5 * 2^23 leaves ties where they were, and
+// lo and hi cut nothing off.
+template <bool Plain>
+struct RequantSmallNeon {
+  float32x4_t magic, round;
+  int16x8_t zy;
+  int8x8_t lo, hi;
+
+  IRK_INLINE RequantSmallNeon(int32_t zero, int32_t low, int32_t high)
+      : magic(vdupq_n_f32(kSmallMagic)),
+        round(vdupq_n_f32(kSmallMagic + static_cast<float>(Plain ? zero : 0))),
+        zy(vdupq_n_s16(static_cast<int16_t>(zero))),
+        lo(vdup_n_s8(static_cast<int8_t>(low))),
+        hi(vdup_n_s8(static_cast<int8_t>(high))) {}
+
+  IRK_INLINE int16x8_t scaled(int32x4_t a, int32x4_t b, float32x4_t ma, float32x4_t mb) const {
+    const float32x4_t ya = vmulq_f32(vsubq_f32(vreinterpretq_f32_s32(a), magic), ma);
+    const float32x4_t yb = vmulq_f32(vsubq_f32(vreinterpretq_f32_s32(b), magic), mb);
+    return vuzp1q_s16(vreinterpretq_s16_f32(vaddq_f32(ya, round)), vreinterpretq_s16_f32(vaddq_f32(yb, round)));
+  }
+  IRK_INLINE int8x8_t eight(int32x4_t a, int32x4_t b, float32x4_t ma, float32x4_t mb) const {
+    const int16x8_t h = scaled(a, b, ma, mb);
+    if constexpr (Plain) return vqmovn_s16(h);
+    return vmin_s8(vmax_s8(vqmovn_s16(vaddq_s16(h, zy)), lo), hi);
+  }
+  IRK_INLINE int8x16_t sixteen(const int32x4_t (&s)[4], const float32x4_t (&m)[4]) const {
+    const int16x8_t h0 = scaled(s[0], s[1], m[0], m[1]), h1 = scaled(s[2], s[3], m[2], m[3]);
+    if constexpr (Plain) return vqmovn_high_s16(vqmovn_s16(h0), h1);
+    const int8x16_t v = vqmovn_high_s16(vqmovn_s16(vaddq_s16(h0, zy)), vaddq_s16(h1, zy));
+    return vminq_s8(vmaxq_s8(v, vcombine_s8(lo, lo)), vcombine_s8(hi, hi));
   }
 };
 

@@ -1,4 +1,5 @@
 // NEON without dot products: one row per group, widened to int16 once, widening multiply-accumulate.
+#include "qdwconv/direct_wide.h"
 #include "qdwconv/neon_common.h"
 
 namespace irk {
@@ -48,9 +49,30 @@ struct Ops {
   }
 };
 
+struct DirectBlock {
+  template <bool Plain, bool Three>
+  static void block(const QDwDirect& p, const int8_t* x, int8_t* y, int64_t block, int64_t y0, int64_t y1) {
+    if (p.stride == 1)
+      direct_block<DirectWide1<Plain, Three>>(p, x, y, block, y0, y1);
+    else
+      direct_block<DirectWide2<Plain, Three>>(p, x, y, block, y0, y1);
+  }
+  template <bool Plain>
+  static void block(const QDwDirect& p, const int8_t* x, int8_t* y, int64_t block, int64_t y0, int64_t y1) {
+    if (p.three[block])
+      DirectBlock::block<Plain, true>(p, x, y, block, y0, y1);
+    else
+      DirectBlock::block<Plain, false>(p, x, y, block, y0, y1);
+  }
+};
+
 }  // namespace
 }  // namespace irk
 
 extern "C" void irk_qdwconv_s8s8_neon(void* const* bufs, const void* params, int64_t begin, int64_t end) {
-  irk::qdw_run<irk::Ops>(bufs, params, begin, end);
+  const irk::QDwDirect* direct = static_cast<const irk::QDwParams*>(params)->direct;
+  if (direct)
+    irk::direct_items<irk::DirectBlock>(*direct, bufs, begin, end);
+  else
+    irk::qdw_run<irk::Ops>(bufs, params, begin, end);
 }

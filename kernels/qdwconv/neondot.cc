@@ -1,4 +1,5 @@
 // NEON with dot products: groups of four rows; a vector holds four taps of four channels.
+#include "qdwconv/direct_dot.h"
 #include "qdwconv/neon_common.h"
 
 namespace irk {
@@ -55,9 +56,23 @@ struct Ops {
   }
 };
 
+struct DirectBlock {
+  template <bool Plain>
+  static void block(const QDwDirect& p, const int8_t* x, int8_t* y, int64_t block, int64_t y0, int64_t y1) {
+    if (p.stride == 1)
+      direct_block<DirectDot1<Plain>>(p, x, y, block, y0, y1);
+    else
+      direct_block<DirectDot2<Plain>>(p, x, y, block, y0, y1);
+  }
+};
+
 }  // namespace
 }  // namespace irk
 
 extern "C" void irk_qdwconv_s8s8_neondot(void* const* bufs, const void* params, int64_t begin, int64_t end) {
-  irk::qdw_run<irk::Ops>(bufs, params, begin, end);
+  const irk::QDwDirect* direct = static_cast<const irk::QDwParams*>(params)->direct;
+  if (direct)
+    irk::direct_items<irk::DirectBlock>(*direct, bufs, begin, end);
+  else
+    irk::qdw_run<irk::Ops>(bufs, params, begin, end);
 }

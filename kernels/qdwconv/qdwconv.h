@@ -22,6 +22,8 @@ struct QDwBlock {
   int64_t w, lanes;              // offset of the weights in bytes; of bias and multipliers in elements
 };
 
+struct QDwDirect;
+
 struct QDwParams {
   int64_t ih, iw, c, oh, ow;
   int64_t kh, kw, sh, sw, pt, pl, dh, dw;
@@ -42,6 +44,7 @@ struct QDwParams {
   int32_t zx, zy, zr, lo, hi;
   float mr;
   bool f32, residual, wide, clamped;
+  const QDwDirect* direct;  // then nothing above counts
 };
 
 }  // namespace irk

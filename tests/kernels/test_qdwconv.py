@@ -92,6 +92,46 @@ def test_random_layers(seed: int) -> None:
     run(rng, (int(rng.integers(1, 3)), int(rng.integers(2, 150)), h, w), (kh, kw), **attrs)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", range(1, 11))
+@pytest.mark.parametrize("zero", [-128, 31])
+def test_3x3(stride: int, size: int, zero: int) -> None:
+    """The shape of nearly all depthwise layers: small images, all paddings, even and odd zero points of the output."""
+    rng = np.random.default_rng(size)
+    y = Quant.per_tensor(0.2, zero)
+    for pads in [(0, 0, 0, 0), (1, 1, 1, 1), (0, 0, 1, 1), (1, 0, 0, 1), (0, 1, 2, 2), (2, 2, 2, 3), (3, 3, 3, 0)]:
+        for c in (8, 16, 21, 40):
+            h, w = int(rng.integers(1, 9)), size
+            if h + pads[0] + pads[2] >= 3 and w + pads[1] + pads[3] >= 3:
+                run(rng, (2, c, h, w), (3, 3), strides=(stride, stride), pads=pads, zero=zero, quant=y, threads=(1, 2))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("most", [85, 86, 127])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_weights_whose_products_barely_fit_int16(stride: int, most: int, sign: int) -> None:
+    """Three products of -128 with weights of 85 fit int16, of 86 don't."""
+    rng = np.random.default_rng(most)
+    data = np.full((24, 1, 3, 3), sign * most, np.int8)
+    data[8:16] = rng.integers(-most, most + 1, (8, 1, 3, 3))
+    w = QArray(data, Quant((0.01,) * 24, (0,) * 24, 0))
+    attrs: dict[str, Any] = {"groups": 24, "strides": (stride, stride), **SAME3}
+    for zero in (-128, 127):
+        x = QArray(np.full((1, 24, 7, 8), -128, np.int8), Quant.per_tensor(0.01, zero))
+        check("qdwconv", qconv2d, x, w, None, quant=Quant.per_tensor(0.3, 0), **attrs)
+
+
+@pytest.mark.parametrize("bias, scale", [(4_000_000, 60), (4_100_000, 60), (6_000_000, 80), (0, 0.0046), (0, 0.0044)])
+def test_sums_near_the_limits_of_the_short_epilogue(bias: int, scale: float) -> None:
+    """Sums below 2^22, and below 2^15 once scaled, have an epilogue of their own on arm64."""
+    for sign in (1, -1):
+        w = QArray(np.full((16, 1, 3, 3), -127 * sign, np.int8), Quant((0.01,) * 16, (0,) * 16, 0))
+        x = QArray(np.full((1, 16, 6, 7), -128, np.int8), Quant.per_tensor(0.1, 0))
+        for zero in (-128, 127):
+            y, biases = Quant.per_tensor(scale, zero), np.full(16, bias * sign, np.int32)
+            check("qdwconv", qconv2d, x, w, biases, groups=16, quant=y, **SAME3)
+
+
 @pytest.mark.parametrize("c", [5, 16, 20, 32, 50, 64, 112])
 def test_residual(c: int) -> None:
     rng = np.random.default_rng(c)

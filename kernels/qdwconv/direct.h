@@ -1,0 +1,31 @@
+// Depthwise 3x3 on NEON without scratch: output rows of a block of channels are made column by column, from left to
+// right. The input columns of the window stay in registers, as do the weights.
+//
+// Rows of padding are read from a line of zero points as long as an image row; columns of padding are made in a
+// register. So the loop over columns has no cases to tell apart.
+#pragma once
+#include "qconv/qconv.h"
+
+namespace irk {
+
+struct QDwDirect {
+  int64_t ih, iw, c, oh, ow, pt, pl;
+  int64_t band, bands;  // output rows per item; per image
+  int64_t blocks;       // whole blocks of channels
+  bool rest;            // channels beyond them: the item of the last block makes these too, in a block that overlaps it
+  int64_t inner;        // output columns whose last input column lies inside the image
+  const int8_t* line;   // zero points
+  const int8_t* w;      // packed by block
+  const int32_t* bias;  // [block][channel], see base/small_sum.h
+  const float* m;       // [block][channel]
+  const uint8_t* three;  // [block]: absolute weights of every kernel column add up to 255 or less
+  int32_t stride, zx, zy, lo, hi;
+  bool plain;  // as RequantSmallNeon
+};
+
+// The layer prepared for the level; *out is null for layers that the direct kernels don't take. most_sum: largest
+// |sum|, most_scaled: largest |sum| * m of all channels.
+Status qdw_direct(StepContext& ctx, const QConvShape& s, Isa isa, double most_sum, double most_scaled,
+                  const QDwDirect** out);
+
+}  // namespace irk
