@@ -6,6 +6,7 @@ weights/, made by train_fashion_torch.py and train_fashion_keras.py.
 
 from __future__ import annotations
 
+import functools
 import gzip
 import os
 import struct
@@ -19,6 +20,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")  # read when keras is imported
 
 DATA = Path("/usr/share/datasets/fashion-mnist")
 WEIGHTS = Path(__file__).parent / "weights"
+BATCH = 100
 MEAN, STD = np.float32(0.2860), np.float32(0.3530)  # of the training pixels in [0, 1]
 
 
@@ -30,11 +32,18 @@ def _idx(path: Path) -> npt.NDArray[np.uint8]:
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)
 
 
+@functools.cache
 def load(split: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Images [n, 28, 28], normalised, and labels [n] of "train" (60,000) or "t10k" (10,000)."""
     images = _idx(DATA / f"{split}-images-idx3-ubyte.gz").astype(np.float32) / np.float32(255)
     labels = _idx(DATA / f"{split}-labels-idx1-ubyte.gz").astype(np.int64)
     return (images - MEAN) / STD, labels
+
+
+def batches(framework: str, split: str) -> list[npt.NDArray[np.float32]]:
+    """The images of a split in batches of 100, with the framework's channel axis."""
+    image = (1, 28, 28) if framework == "torch" else (28, 28, 1)
+    return list(load(split)[0].reshape(-1, BATCH, *image))
 
 
 def torch_model() -> Any:

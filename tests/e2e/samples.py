@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 from irkit.pipeline import is_keras_model
+from tests.e2e import fashion
 from tests.zoo import efficientnet_lite0, mini_xception, mtcnn, package_file
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "camera.png", "rocket.jpg", "motorcycle_left.png")
@@ -62,11 +63,18 @@ def faces(size: int, n: int, seed: int, grey: bool = False) -> list[np.ndarray]:
 
 
 class Sample:
-    """A model of the zoo: how to build it, inputs to try, inputs to calibrate with, and the framework's answer."""
+    """A model of the zoo: how to build it, ``inputs(n, seed)`` to try, inputs to calibrate with, and the framework's
+    answer."""
 
-    def __init__(self, build: Callable[[], Any], inputs: Callable[[int, int], list[np.ndarray]]) -> None:
+    def __init__(
+        self,
+        build: Callable[[], Any],
+        inputs: Callable[[int, int], list[np.ndarray]],
+        calibration: Callable[[], list[np.ndarray]] | None = None,
+    ) -> None:
         self.build = functools.cache(build)
         self.inputs = inputs
+        self.calibration = calibration or (lambda: inputs(128, 1000))
 
     def reference(self, x: np.ndarray) -> list[np.ndarray]:
         """The framework's outputs in order."""
@@ -86,12 +94,23 @@ def _photos(n: int, seed: int) -> list[np.ndarray]:
     return [imagenet_input(c) for c in random_crops(n, seed)]
 
 
+def _fashion(framework: str) -> Sample:
+    def inputs(n: int, seed: int) -> list[np.ndarray]:
+        batches = fashion.batches(framework, "t10k")
+        return [batches[(seed + i) % len(batches)] for i in range(n)]
+
+    build = fashion.load_torch if framework == "torch" else fashion.load_keras
+    return Sample(build, inputs, lambda: fashion.batches(framework, "train")[:10])
+
+
 ZOO: dict[str, Sample] = {
     "efficientnet_lite0": Sample(efficientnet_lite0, _photos),
     "pnet": Sample(functools.partial(mtcnn, "pnet"), lambda n, seed: faces(96, n, seed)),
     "rnet": Sample(functools.partial(mtcnn, "rnet"), lambda n, seed: faces(24, n, seed)),
     "onet": Sample(functools.partial(mtcnn, "onet"), lambda n, seed: faces(48, n, seed)),
     "mini_xception": Sample(mini_xception, lambda n, seed: faces(64, n, seed, grey=True)),
+    "fashion_torch": _fashion("torch"),
+    "fashion_keras": _fashion("keras"),
 }
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-import irkit
-from irkit import _native
-from irkit.ir.interp import run
 from tests.e2e import fashion
 
-BATCH = 100
+Compiled = Callable[[str, str], Any]
 FRAMEWORKS = ("torch", "keras")
 TRAINED_TO = {"torch": 91, "keras": 86}  # percent, by the training scripts
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")]
@@ -26,12 +23,6 @@ def images() -> tuple[Any, Any]:
     return fashion.load("t10k")
 
 
-def batches(framework: str, x: Any) -> list[Any]:
-    """x in batches with the framework's channel axis."""
-    image = (1, 28, 28) if framework == "torch" else (28, 28, 1)
-    return list(x.reshape(-1, BATCH, *image))
-
-
 @functools.cache
 def model(framework: str) -> Any:
     """The trained network."""
@@ -41,7 +32,7 @@ def model(framework: str) -> Any:
 @functools.cache
 def framework_scores(framework: str) -> Any:
     """The framework's own float results, [10000, 10]."""
-    x = batches(framework, images()[0])
+    x = fashion.batches(framework, "t10k")
     if framework == "torch":
         import torch
 
@@ -50,20 +41,9 @@ def framework_scores(framework: str) -> Any:
     return np.concatenate([model(framework).predict_on_batch(b) for b in x])
 
 
-@functools.cache
-def compiled(framework: str, target: str) -> Any:
-    """The network compiled for batches. Calibration takes 1,000 of the training images."""
-    x = batches(framework, images()[0])
-    calibration = None
-    if target.endswith("int8"):
-        calibration = batches(framework, fashion.load("train")[0][:1000])
-    return irkit.compile(model(framework), x[0], target, calibration, strict=True)
-
-
-def irkit_scores(framework: str, target: str) -> Any:
+def scores(exe: Any, framework: str) -> Any:
     """irkit's results."""
-    exe = compiled(framework, target)
-    return np.concatenate([exe(b) for b in batches(framework, images()[0])])
+    return np.concatenate([exe(b) for b in fashion.batches(framework, "t10k")])
 
 
 def accuracy(scores: Any) -> float:
@@ -86,27 +66,15 @@ def test_network_is_the_trained_one(framework: str) -> None:
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_fp32_predicts_what_the_framework_predicts(framework: str) -> None:
+def test_fp32_predicts_what_the_framework_predicts(framework: str, compiled: Compiled) -> None:
     want = framework_scores(framework)
-    got = irkit_scores(framework, "native-fp32")
+    got = scores(compiled(f"fashion_{framework}", "fp32"), framework)
     assert np.array_equal(got.argmax(1), want.argmax(1))
     assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max()
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_int8_keeps_the_accuracy(framework: str) -> None:
+def test_int8_keeps_the_accuracy(framework: str, compiled: Compiled) -> None:
     want = accuracy(framework_scores(framework))
-    got = accuracy(irkit_scores(framework, "native-int8"))
+    got = accuracy(scores(compiled(f"fashion_{framework}", "int8"), framework))
     assert abs(got - want) <= 0.3, f"fp32 {want:.2f} %, int8 {got:.2f} %"
-
-
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_int8_bits_are_the_same_everywhere(framework: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    exe = compiled(framework, "native-int8")
-    path = exe.save(tmp_path / "m.irk")
-    x = batches(framework, images()[0])[7]
-    want = run(exe.graph, x)[0].tobytes()  # the NumPy interpreter
-    for isa in _native.isas():
-        monkeypatch.setenv("IRKIT_ISA", isa)
-        for threads in (1, 2):
-            assert irkit.load(path, threads=threads)(x).tobytes() == want, (isa, threads)
