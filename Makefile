@@ -14,7 +14,7 @@ test: $(VENV)/.test $(FASHION)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.h' '*.cc')
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'kernels/*.h' 'kernels/*.cc' 'bench/*.h' 'bench/*.cc')
 
 $(VENV)/.venv:
 	$(PYTHON) -m venv $(VENV)
