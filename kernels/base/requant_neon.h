@@ -23,7 +23,26 @@ struct RequantNeon {
         zr(res_zero),
         mr(res_mult) {}
 
-  // Sixteen sums and multipliers are readable; n of them count. The conversion saturates, so no clamp comes before it.
+  // Adds the residual of the first 4 * NV channels to scaled sums.
+  template <int NV>
+  IRK_INLINE void add_residual(int8x16_t r, float32x4_t* y) const {
+    const int8x16_t z = vdupq_n_s8(static_cast<int8_t>(zr));
+    const int16x8_t half[2] = {vsubl_s8(vget_low_s8(r), vget_low_s8(z)), vsubl_high_s8(r, z)};
+    unroll<NV>([&](auto q) IRK_LAMBDA {
+      const int32x4_t four = q % 2 == 0 ? vmovl_s16(vget_low_s16(half[q / 2])) : vmovl_high_s16(half[q / 2]);
+      y[q] = vaddq_f32(y[q], vmulq_n_f32(vcvtq_f32_s32(four), mr));
+    });
+  }
+
+  // Sixteen scaled sums to bytes. The conversion saturates, so no clamp comes before it.
+  IRK_INLINE int8x16_t narrow(const float32x4_t* y) const {
+    const int16x8_t h0 = vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(y[0])), vcvtnq_s32_f32(y[1]));
+    const int16x8_t h1 = vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(y[2])), vcvtnq_s32_f32(y[3]));
+    const int8x16_t b = vqmovn_high_s16(vqmovn_s16(vqaddq_s16(h0, zy)), vqaddq_s16(h1, zy));
+    return vminq_s8(vmaxq_s8(b, lo), hi);
+  }
+
+  // Sixteen sums and multipliers are readable; n of them count.
   IRK_INLINE void bytes(const int32_t* sums, const float* m, int64_t n, const int8_t* res, int8_t* out) const {
     float32x4_t y[4];
     unroll<4>([&](auto q)
@@ -34,18 +53,9 @@ struct RequantNeon {
         memcpy(part, res, static_cast<size_t>(n));
         res = part;
       }
-      const int8x16_t r = vld1q_s8(res);
-      const int16x8_t half[2] = {vmovl_s8(vget_low_s8(r)), vmovl_high_s8(r)};
-      unroll<4>([&](auto q) IRK_LAMBDA {
-        const int16x4_t four = q % 2 == 0 ? vget_low_s16(half[q / 2]) : vget_high_s16(half[q / 2]);
-        const float32x4_t f = vcvtq_f32_s32(vsubq_s32(vmovl_s16(four), vdupq_n_s32(zr)));
-        y[q] = vaddq_f32(y[q], vmulq_n_f32(f, mr));
-      });
+      add_residual<4>(vld1q_s8(res), y);
     }
-    const int16x8_t h0 = vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(y[0])), vcvtnq_s32_f32(y[1]));
-    const int16x8_t h1 = vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(y[2])), vcvtnq_s32_f32(y[3]));
-    const int8x16_t b = vqmovn_high_s16(vqmovn_s16(vqaddq_s16(h0, zy)), vqaddq_s16(h1, zy));
-    const int8x16_t v = vminq_s8(vmaxq_s8(b, lo), hi);
+    const int8x16_t v = narrow(y);
     if (n == 16) {
       vst1q_s8(out, v);
     } else {

@@ -14,6 +14,8 @@ struct Packing {
   int size;       // bytes of an element of packed weights and of the scratch copy
   int depth;      // the scratch copy and the weights are padded to a multiple of this depth
   int shift;      // added to the activations by the kernel
+  bool rows;      // the kernel runs under rows.h
+  bool panels;    // ... and arranges the rows of a block in its own order
   bool paired;    // tiles of two vectors interleave their channels (x86 packs work within 128-bit lanes)
   int64_t grain;  // multiply-accumulates worth giving to a thread
 };
@@ -21,19 +23,19 @@ struct Packing {
 Packing packing_of(Isa isa) {
   switch (isa) {
     case Isa::avx512vnni:
-      return {16, 1, 4, 128, true, 1500000};
+      return {16, 1, 4, 128, false, false, true, 1500000};
     case Isa::avx512:
-      return {16, 2, 2, 0, true, 800000};
+      return {16, 2, 2, 0, false, false, true, 800000};
     case Isa::avx2:
-      return {8, 2, 2, 0, true, 400000};
+      return {8, 2, 2, 0, false, false, true, 400000};
     case Isa::neoni8mm:
-      return {4, 1, 16, 0, false, 600000};
+      return {4, 1, 16, 0, false, false, false, 600000};
     case Isa::neondot:
-      return {4, 1, 16, 0, false, 400000};
+      return {4, 1, 4, 0, true, false, false, 400000};
     case Isa::neon:
-      return {4, 1, 4, 0, false, 100000};
+      return {4, 1, 4, 0, false, false, false, 100000};
     default:
-      return {1, 1, 1, 0, false, 50000};
+      return {1, 1, 1, 0, false, false, false, 50000};
   }
 }
 
@@ -93,6 +95,61 @@ bool has_pair_of_minus_128(const QConvShape& s) {
   return false;
 }
 
+// A block of rows is used by all column tiles: as many as L1 holds, or a few tiles when rows are long.
+int64_t rows_in_l1(const QConvParams& p, int64_t row_bytes, int64_t mr) {
+  const int64_t rows = most(24576 / (row_bytes + least(p.oc, 256)), 4 * mr);
+  return least(round_up(rows, mr), 448);
+}
+
+// Blocks of rows that rows.h reads in place, and the scratch for what it can't. kpad: depth of the packed weights.
+Status plan_rows(StepContext& ctx, const QConvShape& s, const Packing& pk, int64_t mr, int64_t kpad, QConvParams* p,
+                 int64_t* scratch) {
+  QRows& q = p->rows;
+  q.flat = p->pointwise;
+  q.in_bytes = s.n * s.ih * s.iw * s.ic;
+  q.parts = p->merge_kw ? s.kh : s.kh * s.kw;
+  q.part = p->k / q.parts;
+  q.gather = q.parts > 1 && q.part % 16 != 0;
+  const bool padded = s.pt > 0 || s.pl > 0 || (s.oh - 1) * s.sh + (s.kh - 1) * s.dh >= s.ih ||
+                      (s.ow - 1) * s.sw + (s.kw - 1) * s.dw >= s.iw;
+  q.lines = padded || q.gather;
+  q.cols = (s.ow - 1) * s.sw + (s.kw - 1) * s.dw + 1;
+  q.pitch = (q.lines ? q.cols : s.iw) * s.ic;
+  int64_t* at = static_cast<int64_t*>(ctx.alloc->alloc((q.parts + 1) * 8));
+  if (!at) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
+  for (int64_t i = 0; i < q.parts; i++)
+    at[i] = p->merge_kw ? i * s.dh * q.pitch : i / s.kw * s.dh * q.pitch + i % s.kw * s.dw * s.ic;
+  at[q.parts] = 0;
+  q.part_at = at;
+  q.segs = q.gather ? 1 : q.parts;
+  q.run = q.gather ? p->k : q.part;
+  q.seg = q.gather ? at + q.parts : at;
+  q.lda = (q.parts - 1) * q.part + round_up(q.part, 16);
+
+  const int64_t line_rows = q.gather ? q.lda : q.lines ? ceil_div(s.sh * q.pitch, s.ow) : s.sw * s.ic;
+  const int64_t rows = rows_in_l1(*p, (q.flat ? p->k : line_rows) + (pk.panels ? kpad : 0), mr);
+  int64_t lines_bytes = 0;
+  if (q.flat) {
+    p->block_rows = ceil_div(p->pixels, ceil_div(p->pixels, rows));
+    if (ceil_div(p->pixels, p->block_rows) > 1) p->block_rows = round_up(p->block_rows, mr);
+    p->m_blocks = ceil_div(p->pixels, p->block_rows);
+  } else {
+    q.image_blocks = ceil_div(s.oh, most(1, rows / s.ow));
+    q.block_lines = ceil_div(s.oh, q.image_blocks);
+    q.image_blocks = ceil_div(s.oh, q.block_lines);
+    p->block_rows = q.block_lines * s.ow;
+    p->m_blocks = s.n * q.image_blocks;
+    if (q.lines) lines_bytes = ((q.block_lines - 1) * s.sh + (s.kh - 1) * s.dh + 1) * q.pitch;
+  }
+  // A copy of the input's last rows, unless whole vectors fit there.
+  if (!q.lines && q.run % 16 != 0) lines_bytes = 16 * round_up(q.run, 16);
+  q.at_lines = round_up(p->block_rows * 8, 64);
+  q.at_rows = q.at_lines + round_up(lines_bytes + 64, 64);
+  q.at_panels = q.at_rows + (q.gather ? round_up(p->block_rows * q.lda + 64, 64) : 0);
+  *scratch = q.at_panels + (pk.panels ? (p->block_rows + 1) * kpad : 0) + 64;
+  return Status();
+}
+
 }  // namespace
 
 Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedStep* out) {
@@ -143,6 +200,7 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
   memset(bias, 0, static_cast<size_t>(channels) * 4);
   memset(m, 0, static_cast<size_t>(channels) * 4);
 
+  p->narrow = true;
   const double reach = static_cast<double>(most(s.zx + 128, 127 - s.zx));
   const double added = s.residual ? static_cast<double>(most(s.zr + 128, 127 - s.zr)) * fabs(s.mr) : 0;
   for (int64_t c = 0; c < s.oc; c++) {
@@ -154,7 +212,9 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
     const int64_t b = s.bias ? s.bias[c] : 0;
     const double most_acc = static_cast<double>(sums.magnitude) * reach + fabs(static_cast<double>(b));
     IRK_TRY(qconv_check_channel(ctx, c, most_acc, s.m[c]));
-    if (most_acc * fabs(s.m[c]) + added > kQConvSafe) p->wide = true;
+    const double most_out = most_acc * fabs(s.m[c]) + added;
+    if (most_out > kQConvSafe) p->wide = true;
+    if (most_out > 32000) p->narrow = false;
     const int64_t slot = (g * p->tiles + t) * p->nr + at;
     bias[slot] = static_cast<int32_t>(static_cast<uint32_t>(b - (s.zx + pk.shift) * sums.plain));
     m[slot] = s.m[c];
@@ -172,14 +232,15 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
   }
   p->w = w, p->bias = bias, p->m = m;
 
-  // A block of rows is copied once and used by all column tiles: as much as L1 holds, or a few tiles when rows are
-  // long.
-  const int64_t mr = row->mr;
-  int64_t rows = most(24576 / (p->lda * pk.size + least(p->oc, 256)), 4 * mr);
-  rows = least(round_up(rows, mr), 448);
-  p->block_rows = ceil_div(p->pixels, ceil_div(p->pixels, rows));
-  if (ceil_div(p->pixels, p->block_rows) > 1) p->block_rows = round_up(p->block_rows, mr);
-  p->m_blocks = ceil_div(p->pixels, p->block_rows);
+  if (pk.rows) {
+    IRK_TRY(plan_rows(ctx, s, pk, row->mr, kpad, p, &out->scratch));
+  } else {
+    const int64_t rows = rows_in_l1(*p, p->lda * pk.size, row->mr);
+    p->block_rows = ceil_div(p->pixels, ceil_div(p->pixels, rows));
+    if (ceil_div(p->pixels, p->block_rows) > 1) p->block_rows = round_up(p->block_rows, row->mr);
+    p->m_blocks = ceil_div(p->pixels, p->block_rows);
+    out->scratch = round_up(p->block_rows * p->lda * pk.size + 256, 64);
+  }
   // Few blocks of rows: cut the columns too, so that threads get equal shares.
   const int64_t have = p->m_blocks * s.groups;
   const int64_t cuts = have >= 16 ? 1 : least(ceil_div(16, have), p->tiles);
@@ -196,7 +257,6 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
   out->grain = most(1, static_cast<int64_t>(static_cast<double>(pk.grain) / item_cost));
   // Items that cut columns copy the same rows: few calls, each with many of them.
   if (p->n_blocks > 1) out->grain = most(out->grain, ceil_div(out->items, 8));
-  out->scratch = round_up(p->block_rows * p->lda * pk.size + 256, 64);
   out->kernel = linear ? IRK_KERNEL_NAME("qlinear.s8s8", row) : IRK_KERNEL_NAME("qconv.s8s8", row);
   return Status();
 }

@@ -28,17 +28,113 @@ inline void fill_bytes(int8_t* dst, int64_t n, int32_t zx) {
   for (int64_t i = 0; i < n; i += 16) vst1q_s8(dst + i, vdupq_n_s8(static_cast<int8_t>(zx)));
 }
 
-// Sums of a tile, `rows` rows 16 apart.
-inline void finish_neon(const int32_t* sums, int64_t rows, const QTile& t, const QConvParams& p) {
-  const RequantNeon e(p.zy, p.lo, p.hi, p.zr, p.mr);
-  const int64_t n = t.n;
-  if (p.f32) {
-    float* d = static_cast<float*>(t.out);
-    for (int64_t r = 0; r < rows; r++) requant_f32_neon(sums + 16 * r, t.m, n, d + r * p.oc);
+// n bytes from each of `count` places; reads and writes whole vectors.
+inline void gather_bytes(int8_t* dst, int64_t lda, const int8_t* src, int64_t step, int64_t n, int64_t count) {
+  if (n <= 16) {
+    for (; count > 0; count--, dst += lda, src += step) vst1q_s8(dst, vld1q_s8(src));
     return;
   }
-  int8_t* d = static_cast<int8_t*>(t.out);
-  for (int64_t r = 0; r < rows; r++) e.bytes(sums + 16 * r, t.m, n, t.res ? t.res + r * p.oc : nullptr, d + r * p.oc);
+  for (; count > 0; count--, dst += lda, src += step)
+    for (int64_t i = 0; i < n; i += 16) vst1q_s8(dst + i, vld1q_s8(src + i));
+}
+
+// Any epilogue, from memory: sums of `rows` rows 16 apart; n columns.
+__attribute__((noinline, noclone)) inline void finish_any(const int32_t* sums, int64_t rows, const float* m, int64_t n,
+                                                          const int8_t* res, void* out, const QConvParams& p) {
+  const RequantNeon e(p.zy, p.lo, p.hi, p.zr, p.mr);
+  for (int64_t r = 0; r < rows; r++) {
+    if (p.f32)
+      requant_f32_neon(sums + 16 * r, m, n, static_cast<float*>(out) + r * p.oc);
+    else
+      e.bytes(sums + 16 * r, m, n, res ? res + r * p.oc : nullptr, static_cast<int8_t*>(out) + r * p.oc);
+  }
+}
+
+// Sums of a tile of generic.h.
+inline void finish_neon(const int32_t* sums, int64_t rows, const QTile& t, const QConvParams& p) {
+  finish_any(sums, rows, t.m, t.n, t.res, t.out, p);
+}
+
+template <int NV>
+IRK_INLINE void load_vectors(const float* src, float32x4_t (&v)[NV]) {
+  if constexpr (NV == 4) {
+    const float32x4x4_t x = vld1q_f32_x4(src);
+    unroll<4>([&](auto c) IRK_LAMBDA { v[c] = x.val[c]; });
+  } else {
+    unroll<NV>([&](auto c) IRK_LAMBDA { v[c] = vld1q_f32(src + 4 * c); });
+  }
+}
+template <int NV>
+IRK_INLINE void load_vectors(const int8_t* src, int8x16_t (&v)[NV]) {
+  if constexpr (NV == 4) {
+    const int8x16x4_t x = vld1q_s8_x4(src);
+    unroll<4>([&](auto c) IRK_LAMBDA { v[c] = x.val[c]; });
+  } else if constexpr (NV >= 2) {
+    const int8x16x2_t x = vld1q_s8_x2(src);
+    v[0] = x.val[0], v[1] = x.val[1];
+    if constexpr (NV == 3) v[2] = vld1q_s8(src + 32);
+  } else {
+    v[0] = vld1q_s8(src);
+  }
+}
+
+// The low 4 * NV bytes.
+template <int NV>
+IRK_INLINE void store_low(int8_t* out, int8x16_t v) {
+  if constexpr (NV == 4) vst1q_s8(out, v);
+  if constexpr (NV == 2 || NV == 3) vst1_s8(out, vget_low_s8(v));
+  if constexpr (NV == 3) vst1q_lane_s32(reinterpret_cast<int32_t*>(out + 8), vreinterpretq_s32_s8(v), 2);
+  if constexpr (NV == 1) vst1q_lane_s32(reinterpret_cast<int32_t*>(out), vreinterpretq_s32_s8(v), 0);
+}
+template <int NV>
+IRK_INLINE int8x16_t load_low(const int8_t* src) {
+  if constexpr (NV == 4) {
+    return vld1q_s8(src);
+  } else {
+    int8x16_t v = vdupq_n_s8(0);
+    if constexpr (NV == 1)
+      v = vreinterpretq_s8_s32(vld1q_lane_s32(reinterpret_cast<const int32_t*>(src), vreinterpretq_s32_s8(v), 0));
+    else
+      v = vcombine_s8(vld1_s8(src), vdup_n_s8(0));
+    if constexpr (NV == 3)
+      v = vreinterpretq_s8_s32(vld1q_lane_s32(reinterpret_cast<const int32_t*>(src + 8), vreinterpretq_s32_s8(v), 2));
+    return v;
+  }
+}
+
+// The shortest epilogue, for an even zero point, no clamp and no residual, when scaled values are known to stay far
+// inside int16. Adding 1.5 * 2^23 + zero rounds to the nearest integer, ties to even, and leaves integer + zero in the
+// low half of the float. Per 16 outputs: 4 conversions, 4 products, 4 sums, 2 + 2 narrowings.
+inline bool finish_plain(const QConvParams& p) {
+  return p.narrow && !p.clamped && !p.residual && !p.f32 && p.zy % 2 == 0;
+}
+inline float plain_magic(const QConvParams& p) { return 12582912.f + static_cast<float>(p.zy); }
+
+IRK_INLINE int16x8_t plain_pair(int32x4_t a, int32x4_t b, float32x4_t ma, float32x4_t mb, float32x4_t magic) {
+  const float32x4_t x = vaddq_f32(vmulq_f32(vcvtq_f32_s32(a), ma), magic);
+  const float32x4_t y = vaddq_f32(vmulq_f32(vcvtq_f32_s32(b), mb), magic);
+  return vuzp1q_s16(vreinterpretq_s16_f32(x), vreinterpretq_s16_f32(y));
+}
+template <int NV>
+IRK_INLINE int8x16_t plain_bytes(const int32x4_t (&acc)[NV], const float32x4_t (&m)[NV], float32x4_t magic) {
+  constexpr int B = NV > 1 ? 1 : 0, C = NV > 2 ? 2 : 0, D = NV > 3 ? 3 : C;
+  const int16x8_t h0 = plain_pair(acc[0], acc[B], m[0], m[B], magic);
+  const int8x8_t low = vqmovn_s16(h0);
+  if constexpr (NV <= 2) return vcombine_s8(low, low);
+  return vqmovn_high_s16(low, plain_pair(acc[C], acc[D], m[C], m[D], magic));
+}
+
+// Any int8 epilogue from registers.
+template <int NV>
+IRK_INLINE int8x16_t general_bytes(const int32x4_t (&acc)[NV], const float32x4_t (&m)[NV], const int8x16_t* res,
+                                   const RequantNeon& e) {
+  float32x4_t y[4];
+  unroll<NV>([&](auto v) IRK_LAMBDA { y[v] = vmulq_f32(vcvtq_f32_s32(acc[v]), m[v]); });
+  if (res) e.template add_residual<NV>(*res, y);
+  unroll<4>([&](auto v) IRK_LAMBDA {
+    if constexpr (v >= NV) y[v] = y[NV - 1];
+  });
+  return e.narrow(y);
 }
 
 }  // namespace

@@ -1,9 +1,11 @@
 // int8 convolution (and, as a 1x1 convolution over rows, int8 linear): parameters shared by prepare and the kernels.
 //
 // Work is a matrix product per group: rows are output pixels, columns output channels, depth the flattened taps
-// (kh, kw, ic). A kernel copies a block of rows into its scratch in the form its multiply instruction wants
-// (pixels of padding become the zero point), then walks the packed weights tile by tile. The copy touches each input
-// byte once per block and keeps the inner loop free of bounds, padding and alignment questions.
+// (kh, kw, ic). Two drivers walk the packed weights tile by tile:
+//  generic.h  copies a block of rows into scratch in the form the multiply instruction wants (pixels of padding become
+//             the zero point). The copy touches each input byte once per block and keeps the inner loop free of bounds,
+//             padding and alignment questions.
+//  rows.h     hands the kernel a pointer per row of the product, into the input itself where that is possible.
 //
 // Zero point of the input: sum (x - zx) * w = sum x * w - zx * sum w, exact in int32, folded into the bias. Padding is
 // the zero point, so the correction is the same for every pixel. Kernels that need unsigned bytes use x + 128 and the
@@ -25,6 +27,25 @@ struct QConvShape {
   const int8_t* w = nullptr;      // [oc][kh][kw][ic / groups]
   const int32_t* bias = nullptr;  // [oc] or null
   const float* m = nullptr;       // [oc]
+};
+
+// How rows.h finds the bytes of a row of the product. A row is `segs` contiguous runs of `run` bytes; the runs of all
+// rows lie at the same distances from their row's first byte. Kernels read whole vectors of 16 bytes: a run is a
+// multiple of that unless it is the only one.
+struct QRows {
+  int64_t segs, run;
+  const int64_t* seg;      // [segs], bytes from the row's first
+  bool flat;               // rows lie ic bytes apart throughout the input: a block may begin at any row
+  bool lines;              // a block's input lines are copied to the scratch with their padding
+  bool gather;             // runs too short to be read in place: rows are made contiguous in the scratch, ...
+  int64_t parts, part;     // ... each of this many runs of this many bytes
+  const int64_t* part_at;  // [parts]
+  int64_t lda;             // bytes between gathered rows
+  int64_t block_lines;     // output lines per block, unless flat
+  int64_t image_blocks;    // blocks per image, unless flat
+  int64_t pitch, cols;     // of the lines that are read: bytes from one to the next, columns
+  int64_t in_bytes;        // of the whole input
+  int64_t at_lines, at_rows, at_panels;  // offsets in the scratch: lines, gathered rows, what the kernel makes of them
 };
 
 struct QConvParams {
@@ -50,6 +71,8 @@ struct QConvParams {
   bool residual, f32;
   bool clamped;  // lo or hi cut something off the int8 range
   bool wide;     // scaled values may leave the int32 range: clamp before converting
+  bool narrow;   // scaled values, residual included, stay within +-32000
+  QRows rows;
 };
 
 // Largest |acc| * m + |r - zr| * mr over channels stays below this: then no clamp is needed before conversion.
