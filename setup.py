@@ -1,8 +1,15 @@
-"""Builds the native parts: CMake makes irkit/_native, Cython each .pyx. All else is in pyproject.toml."""
+"""Builds the native parts: CMake makes irkit/_native, Cython each .pyx. All else is in pyproject.toml.
+
+With IRKIT_CROSS_ROOT set, everything is built for 64-bit Arm: the folder holds an arm64 Python of this one's version,
+whose headers are read (tests/deploy/make_root.py makes one). CC (default aarch64-linux-gnu-gcc) and
+CMAKE_TOOLCHAIN_FILE (default kernels/cmake/aarch64-linux-gnu.cmake) choose another compiler.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,11 +17,32 @@ from pathlib import Path
 from typing import Any
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).resolve().parent
 CYTHON = ("irkit/quant/observe.pyx", "irkit/sparse/encode.pyx")
+CROSS_ROOT = os.environ.get("IRKIT_CROSS_ROOT", "")
+CROSS_PLATFORM = "linux-aarch64"
+CROSS_SUFFIX = f".cpython-{sys.version_info.major}{sys.version_info.minor}-aarch64-linux-gnu.so"
+# The wheel brings its own C++ library, as distributions' differ in age, and leaves out of it what needs a newer glibc.
+CROSS_LINK = "-static-libstdc++ -Wl,--exclude-libs,ALL -Wl,--gc-sections -s"
+
+
+def cross_headers() -> tuple[Path, Path]:
+    """Folders with Python.h and with what it includes, for 64-bit Arm."""
+    python = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for base in ("usr/include", "usr/local/include", "include"):
+        folder = Path(CROSS_ROOT).resolve() / base
+        if (folder / python / "Python.h").is_file():
+            return folder / python, folder
+    sys.exit(
+        f"IRKIT_CROSS_ROOT: {CROSS_ROOT} holds no {python}/Python.h; it must be a folder with an arm64 {python} "
+        f"and its headers, as tests/deploy/make_root.py makes"
+    )
 
 
 class CMakeExtension(Extension):
@@ -26,6 +54,26 @@ class CMakeExtension(Extension):
 
 class Build(build_ext):
     """build_ext that hands a CMakeExtension to CMake; incremental, as the build folder is kept."""
+
+    def finalize_options(self) -> None:
+        """The platform of a cross build."""
+        super().finalize_options()
+        if CROSS_ROOT:
+            self.plat_name = CROSS_PLATFORM
+
+    def get_ext_filename(self, fullname: str) -> str:
+        """The module's file name, as Python of the target looks for it."""
+        return fullname.replace(".", "/") + CROSS_SUFFIX if CROSS_ROOT else str(super().get_ext_filename(fullname))
+
+    def build_extensions(self) -> None:
+        """Cython's modules, too, are for the target."""
+        if CROSS_ROOT:
+            python, below = cross_headers()
+            cc = os.environ.get("CC", "aarch64-linux-gnu-gcc")
+            flags = f"-O3 -DNDEBUG -fwrapv -fPIC -I{shlex.quote(str(python))} -idirafter {shlex.quote(str(below))}"
+            self.compiler.set_executables(compiler=cc, compiler_so=f"{cc} {flags}", linker_so=f"{cc} -shared -s")
+            self.compiler.include_dirs, self.compiler.library_dirs = [], []
+        super().build_extensions()
 
     def build_extension(self, ext: Any) -> None:
         """Build one extension."""
@@ -41,6 +89,14 @@ class Build(build_ext):
             "-DIRKIT_PYTHON=ON", "-DIRKIT_TOOLS=OFF", "-DCMAKE_BUILD_TYPE=Release",
             f"-DPython_EXECUTABLE={sys.executable}", f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
         ]  # fmt: skip
+        if CROSS_ROOT:
+            python, below = cross_headers()
+            toolchain = os.environ.get("CMAKE_TOOLCHAIN_FILE", str(ROOT / "kernels/cmake/aarch64-linux-gnu.cmake"))
+            configure += [
+                f"-DCMAKE_TOOLCHAIN_FILE={toolchain}", f"-DPython_INCLUDE_DIR={python}",
+                f"-DCMAKE_CXX_FLAGS=-idirafter {shlex.quote(str(below))}", f"-DCMAKE_MODULE_LINKER_FLAGS={CROSS_LINK}",
+                f"-DPYTHON_MODULE_EXTENSION={CROSS_SUFFIX}", "-DPYTHON_MODULE_DEBUG_POSTFIX=",
+            ]  # fmt: skip
         ninja = shutil.which("ninja")
         if ninja and not (folder / "Makefile").exists():
             configure += ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]  # build environments come and go
@@ -56,6 +112,51 @@ class Build(build_ext):
             temp = target.with_suffix(".tmp")  # renamed over: a process that has the old file mapped keeps it
             shutil.copy2(built, temp)
             os.replace(temp, target)
+
+
+class Folders(build):
+    """build with folders of their own for cross builds."""
+
+    def finalize_options(self) -> None:
+        """Keeps them apart from this machine's."""
+        if CROSS_ROOT:
+            cross = f"{CROSS_PLATFORM}-{sys.implementation.cache_tag}"
+            self.build_lib = self.build_platlib = f"build/lib.{cross}"
+            self.build_temp = f"build/temp.{cross}"
+        super().finalize_options()
+
+
+class Package(build_py):
+    """build_py that adds the C++ sources, so that an installed irkit can export projects (irkit/deploy)."""
+
+    def run(self) -> None:
+        """Copies kernels/ to irkit/deploy/kernels."""
+        super().run()
+        if self.editable_mode:
+            return  # there, the sources are found beside the package
+        target = Path(self.build_lib) / "irkit" / "deploy" / "kernels"
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(ROOT / "kernels", target, ignore=shutil.ignore_patterns("testing", "bindings.cc"))
+        shutil.copy(ROOT / "LICENSE", target)
+
+
+class Wheel(bdist_wheel):
+    """bdist_wheel whose cross-built wheels name the oldest glibc they run with."""
+
+    def finalize_options(self) -> None:
+        """The platform of a cross build."""
+        if CROSS_ROOT and not self.plat_name:
+            self.plat_name = CROSS_PLATFORM
+        super().finalize_options()
+
+    def get_tag(self) -> tuple[str, str, str]:
+        """(interpreter, ABI, platform); with ``--plat-name`` the platform is the user's."""
+        python, abi, platform = super().get_tag()
+        built = self.get_finalized_command("build_ext").get_outputs() if CROSS_ROOT else []
+        if platform == CROSS_PLATFORM.replace("-", "_") and built:
+            minors = [int(v) for p in built for v in re.findall(rb"GLIBC_2\.(\d+)\0", Path(p).read_bytes())]
+            platform = f"manylinux_2_{max([17, *minors])}_aarch64"
+        return python, abi, platform
 
 
 class SourceArchive(sdist):
@@ -78,15 +179,12 @@ def extensions() -> list[Extension]:
     exts: list[Extension] = [CMakeExtension("irkit._native")]
     sources = [s for s in CYTHON if (ROOT / s).exists()]
     if sources and "egg_info" not in sys.argv:
-        import numpy
         from Cython.Build import cythonize
 
         made = [
             Extension(
                 s.removesuffix(".pyx").replace("/", "."),
                 [s],
-                include_dirs=[numpy.get_include()],
-                define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
                 extra_compile_args=["-O3", "-ffp-contract=off"],
             )
             for s in sources
@@ -95,4 +193,7 @@ def extensions() -> list[Extension]:
     return exts
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": Build, "sdist": SourceArchive})
+setup(
+    ext_modules=extensions(),
+    cmdclass={"bdist_wheel": Wheel, "build": Folders, "build_ext": Build, "build_py": Package, "sdist": SourceArchive},
+)
