@@ -62,11 +62,15 @@ class TargetError(IrkitError):
 
 
 class FallbackError(IrkitError):
-    """``strict=True`` and some steps would run in the NumPy fallback; lists them."""
+    """Some steps would run in the NumPy fallback, with ``strict=True`` or in an export for C; lists them."""
 
 
 class ArtifactError(IrkitError):
     """A file is not a valid irkit artifact (damaged, truncated, newer version, inconsistent)."""
+
+
+class DeployError(IrkitError):
+    """A model can't be exported or built as a C project: the folder is in use, no compiler, a build that failed."""
 
 
 class RuntimeFailure(IrkitError):  # noqa: N818  (a RuntimeError would shadow the builtin)

@@ -16,13 +16,14 @@ ROOT = Path(irkit.__file__).parent
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "target": {"errors"},
+    "deploy": {"errors"},
     "ir": {"errors"},
     "ops": {"errors", "ir"},
     "quant": {"errors", "ir", "ops"},
     "sparse": {"errors", "ir", "ops"},
     "passes": {"errors", "ir", "ops", "quant", "sparse"},
     "frontends": {"errors", "ir", "ops"},
-    "backend": {"errors", "target", "ir", "ops", "quant", "sparse"},
+    "backend": {"errors", "target", "ir", "ops", "quant", "sparse", "deploy"},
     "debug": {"errors", "ir", "ops"},
     "pipeline": {"errors", "target", "ir", "ops", "quant", "sparse", "passes", "frontends", "backend", "debug"},
 }

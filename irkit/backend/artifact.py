@@ -13,7 +13,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,12 @@ from irkit.backend.executable import (
     attach_fallbacks,
     check_threads,
     default_threads,
+    fallback_message,
     name_kernels,
 )
 from irkit.backend.plan import Plan, Row
-from irkit.errors import ArtifactError, IrkitError
+from irkit.deploy.project import Contents, Port, write_project
+from irkit.errors import ArtifactError, FallbackError, IrkitError
 from irkit.ir.graph import Graph
 from irkit.ir.types import ROW_MAJOR, Array, DType, Encoding, TensorType
 from irkit.target import Target
@@ -154,6 +156,38 @@ def save(exe: CompiledModel, path: str | os.PathLike[str]) -> Path:
     except OSError as e:
         raise ArtifactError(f"cannot write {target}: {e.strerror or e}") from e
     return target
+
+
+def export(
+    exe: CompiledModel,
+    folder: str | os.PathLike[str],
+    inputs: Sequence[Any] | None = None,
+    toolchain: str | os.PathLike[str] | None = None,
+    force: bool = False,
+) -> Path:
+    """Write a C project; see :meth:`CompiledModel.export`."""
+    if exe.plan.fallbacks:
+        raise FallbackError(fallback_message(exe.plan, "the C runtime has no Python"))
+    sig = exe.signature
+    sample = [sample_input(t, i) for i, (_, t) in enumerate(sig.inputs)] if inputs is None else exe.check(inputs)
+    answers = exe.run_flat(sample)
+    contents = Contents(
+        artifact=to_bytes(exe),
+        families=frozenset(str(s["family"]) for s in exe.plan.document["steps"]),
+        target=str(exe.target or ""),
+        inputs=[Port(n, f"{t.dtype.value}{list(t.shape)}", a) for (n, t), a in zip(sig.inputs, sample, strict=True)],
+        outputs=[Port(n, f"{t.dtype.value}{list(t.shape)}", a) for (n, t), a in zip(sig.outputs, answers, strict=True)],
+        given=inputs is not None,
+    )
+    return write_project(folder, contents, toolchain, force)
+
+
+def sample_input(t: TensorType, seed: int) -> Array:
+    """An input of that type, always the same: standard normal values, or small integers."""
+    rng = np.random.default_rng(seed)
+    if t.dtype.is_float:
+        return np.asarray(rng.standard_normal(t.shape), t.dtype.numpy)
+    return np.asarray(rng.integers(0, 2 if t.dtype == DType.BOOL else 100, t.shape), t.dtype.numpy)
 
 
 def load(path: str | os.PathLike[str], threads: int | None = None, isa: str | None = None) -> CompiledModel:

@@ -102,9 +102,10 @@ class CompiledModel:
 
     def run_flat(self, inputs: Sequence[Any]) -> list[Array]:
         """Like a call, but takes the inputs as one sequence and returns the outputs as a flat list."""
-        return list(self._native.run(self._check(inputs)))
+        return list(self._native.run(self.check(inputs)))
 
-    def _check(self, inputs: Sequence[Any]) -> list[Array]:
+    def check(self, inputs: Sequence[Any]) -> list[Array]:
+        """The inputs of a call as arrays of exactly the compiled types; InputError names what doesn't fit."""
         if len(inputs) != len(self.signature.inputs):
             names = ", ".join(n for n, _ in self.signature.inputs)
             raise InputError(f"expected {len(self.signature.inputs)} input(s) ({names}), got {len(inputs)}")
@@ -116,9 +117,28 @@ class CompiledModel:
 
         return save(self, path)
 
+    def export(
+        self,
+        folder: str | os.PathLike[str],
+        inputs: Sequence[Any] | None = None,
+        *,
+        toolchain: str | os.PathLike[str] | None = None,
+        force: bool = False,
+    ) -> Path:
+        """Write a C project: artifact, runtime sources, C99 example, CMakeLists.txt, sample inputs and outputs, README.
+
+        It builds with one command, natively and for 64-bit Arm, and gives this model's bits. All or nothing is written.
+        inputs: the sample, as for a call; made up by default. toolchain: a CMake toolchain file to copy in.
+        force: replace an earlier export; no other folder that holds anything is ever touched.
+        Raises DeployError; FallbackError when a step has no native kernel; InputError. Returns the folder.
+        """
+        from irkit.backend.artifact import export
+
+        return export(self, folder, inputs, toolchain, force)
+
     def profile(self, *inputs: Any, repeats: int = 10) -> list[dict[str, Any]]:
         """Time of each step: layer, op, kernel, best ns over ``repeats`` calls."""
-        timed = self._native.profile(self._check(inputs), repeats)
+        timed = self._native.profile(self.check(inputs), repeats)
         return [
             {"layer": r.layer, "op": r.op, "kernel": k, "ns": int(ns), "macs": r.macs, "bytes": r.bytes}
             for r, (_, _, k, ns) in zip(self._plan.rows, timed, strict=True)
@@ -185,10 +205,10 @@ def instantiate(
     return CompiledModel(native, plan, lambda: graph, Signature.of(graph), target)
 
 
-def fallback_message(plan: Plan) -> str:
-    """The list of steps that strict mode refuses."""
+def fallback_message(plan: Plan, why: str = "strict=True") -> str:
+    """The list of steps without a native kernel, and why that is refused."""
     rows = "\n".join(f"  {r.op} in {r.layer or 'the top-level module'}" for r in plan.fallbacks)
-    return f"strict=True, but {len(plan.fallbacks)} step(s) have no native kernel and would run in NumPy:\n{rows}"
+    return f"{why}, but {len(plan.fallbacks)} step(s) have no native kernel and would run in NumPy:\n{rows}"
 
 
 def attach_fallbacks(native: Any, graph: Callable[[], Graph], plan: Plan) -> None:

@@ -1,0 +1,5 @@
+"""Compiled zoo models, the same ones as in tests/e2e."""
+
+from tests.e2e.conftest import compiled
+
+__all__ = ["compiled"]
