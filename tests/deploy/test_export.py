@@ -15,7 +15,7 @@ import pytest
 import irkit
 from irkit.deploy import project, sources
 from irkit.errors import DeployError, FallbackError, InputError
-from tests import arm64
+from tests import builds
 from tests.e2e.samples import crop, imagenet_input, photographs
 
 GRAPH = """func @main(%x: f32[1,4], %mask: bool[1,4]) {
@@ -46,9 +46,7 @@ def console(folder: Path) -> list[str]:
 
 
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, shell=True, cwd=folder, capture_output=True, text=True, env=arm64.environment(), timeout=900
-    )
+    return builds.run(["sh", "-c", f"cd {folder} && {command}"])
 
 
 def check_answer(done: subprocess.CompletedProcess[str], scores: np.ndarray) -> None:
@@ -95,13 +93,13 @@ def test_builds_and_answers_here(exported: tuple[Path, Any]) -> None:
 
 
 @pytest.mark.slow
-@arm64.needed
+@builds.needs_arm64
 def test_builds_and_answers_on_arm64(exported: tuple[Path, Any]) -> None:
     folder, scores = exported
     build, run = console(folder)[2:]
     built = shell(build, folder)
     assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
-    for cpu, level in arm64.CPUS.items():
+    for cpu, level in builds.CPUS.items():
         done = shell(run.replace("qemu-aarch64", f"qemu-aarch64 -cpu {cpu}"), folder)
         check_answer(done, scores)
         assert f": {level} kernels" in done.stdout
@@ -121,7 +119,7 @@ def test_contents(small: Any, tmp_path: Path) -> None:
         "sample",
     }
     families = {p.name for p in (folder / "runtime").iterdir() if (p / "prepare.cc").exists()}
-    assert families == {"eltwise"}
+    assert families == {"eltwise", "move"}
     assert "@" not in (folder / "CMakeLists.txt").read_text() + (folder / "README.md").read_text()
     loaded = irkit.load(folder / "model.irk")
     feeds = [np.load(folder / f"sample/input{i}.npy") for i in range(2)]
