@@ -17,15 +17,17 @@ namespace irk {
 
 constexpr int kConvMaxVec = 4;  // widest register tile, in vectors
 
-// Register tile of an ISA: lanes of a vector and most rows for 1..4 vectors of columns (0: not used).
+// Register tile of an ISA: lanes of a vector, most rows for 1..4 vectors of columns (0: not used), and whether the tile
+// can prefetch weights.
 struct ConvTiles {
   int lanes;
   int rows[kConvMaxVec + 1];
+  bool prefetch;
 };
-constexpr ConvTiles kConvScalar = {1, {0, 4, 4, 4, 4}};
-constexpr ConvTiles kConvAvx2 = {8, {0, 8, 6, 4, 0}};
-constexpr ConvTiles kConvAvx512 = {16, {0, 14, 12, 8, 6}};
-constexpr ConvTiles kConvNeon = {4, {0, 8, 8, 6, 5}};
+constexpr ConvTiles kConvScalar = {1, {0, 4, 4, 4, 4}, true};
+constexpr ConvTiles kConvAvx2 = {8, {0, 8, 6, 4, 0}, true};
+constexpr ConvTiles kConvAvx512 = {16, {0, 14, 12, 8, 6}, true};
+constexpr ConvTiles kConvNeon = {4, {0, 8, 8, 6, 5}, false};
 
 struct ConvPhase {
   int64_t grid_h, grid_w;  // pixels of one image in this phase

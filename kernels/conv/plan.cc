@@ -91,18 +91,28 @@ const ConvTiles& tiles_of(Isa isa) {
   }
 }
 
-// Cycles per k of a tile: two multiply-adds and two loads a cycle, and a chain of latency 4 for each accumulator.
-int64_t tile_cost(int64_t rows, int64_t nv) { return max64(max64(rows * nv, rows + nv + 1), 8); }
+// x86: cycles per k of a tile: two multiply-adds and two loads a cycle, and a chain of latency 4 for each accumulator.
+// NEON: instructions of four k, and a part of what a tile costs besides (conv/lanes.h).
+int64_t tile_cost(const ConvTiles& t, int64_t k, int64_t rows, int64_t nv) {
+  if (t.lanes == kConvNeon.lanes) {
+    const int64_t loads = nv < 3 ? nv : 4;
+    return 4 * rows * nv + rows + loads + 2 + (320 + 32 * rows * (nv + 1)) / max64(k, 1);
+  }
+  return max64(max64(rows * nv, rows + nv + 1), 8);
+}
 
-// Width in vectors of the panels that make `m` rows times `nvec` vectors cheapest: of equal ones the widest, which
-// reads rows least often, or the narrowest, if weights come from afar and all but the first panel can be prefetched.
-int64_t choose_width(const ConvTiles& t, int64_t m, int64_t nvec, bool narrow) {
+// Width in vectors of the panels that make `m` rows times `nvec` vectors, k deep, cheapest: of equal ones the widest,
+// which reads rows least often, or the narrowest, if weights come from afar and all but the first panel can be
+// prefetched.
+int64_t choose_width(const ConvTiles& t, int64_t m, int64_t k, int64_t nvec, bool narrow) {
   int64_t best = 1, best_cost = INT64_MAX;
   for (int64_t nv = 1; nv <= kConvMaxVec; nv++) {
     if (!t.rows[nv] || nv > nvec) continue;
     const int64_t panels = ceil_div(nvec, nv), wide = nvec - panels * (nvec / panels), width = nvec / panels;
     const int64_t tiles = ceil_div(m, t.rows[nv]), more = m - tiles * (m / tiles), rows = m / tiles;
-    auto column = [&](int64_t w) { return more * tile_cost(rows + 1, w) + (tiles - more) * tile_cost(rows, w); };
+    auto column = [&](int64_t w) {
+      return more * tile_cost(t, k, rows + 1, w) + (tiles - more) * tile_cost(t, k, rows, w);
+    };
     const int64_t cost = (wide ? wide * column(width + 1) : 0) + (panels - wide) * column(width);
     if (narrow ? cost < best_cost : cost <= best_cost) best = nv, best_cost = cost;
   }
@@ -204,8 +214,9 @@ Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out) {
   const int64_t m = s.n * ceil_div(s.oh, p->out_step[0]) * ceil_div(s.ow, p->out_step[1]);
   p->nvec = ceil_div(p->ocg, tiles.lanes);
   const int64_t padded = p->nvec * tiles.lanes;
-  p->prefetch = !s.by_row && m <= kFewRows && padded * s.kh * s.kw * p->icg * 4 > kNear;
-  const int64_t width = choose_width(tiles, s.by_row ? s.ow : m, p->nvec, p->prefetch);
+  const int64_t depth = s.kh * s.kw * p->icg;
+  p->prefetch = tiles.prefetch && !s.by_row && m <= kFewRows && padded * depth * 4 > kNear;
+  const int64_t width = choose_width(tiles, s.by_row ? s.ow : m, depth, p->nvec, p->prefetch);
   p->panels = ceil_div(p->nvec, width);
   p->max_rows = tiles.rows[ceil_div(p->nvec, p->panels)];
   p->bias = pack_vector(ctx, bias ? static_cast<const float*>(bias->data) : nullptr, s.groups, p->ocg, padded);

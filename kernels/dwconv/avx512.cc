@@ -6,8 +6,8 @@
 namespace {
 using V = irk::VecAvx512;
 }
-#include "dwconv/generic.h"
+#include "dwconv/fixed.h"
 
 extern "C" void irk_dwconv_f32_avx512(void* const* bufs, const void* params, int64_t begin, int64_t end) {
-  run(bufs, params, begin, end);
+  run_fixed(bufs, params, begin, end);
 }

@@ -10,7 +10,7 @@
 
 namespace irk {
 
-constexpr int kDwCols = 4;  // output columns of a register tile
+constexpr int kDwCols = 4;  // output columns of a register tile of generic.h
 
 struct DwParams {
   int64_t ih, iw, oh, ow, c;
@@ -18,7 +18,7 @@ struct DwParams {
   int64_t kh, kw;
   int64_t stride[2], dilation[2], pad[2];
   int64_t x0, x1;  // output columns whose taps all fall inside a row
-  int64_t span;    // input columns of a tile: (kDwCols - 1) * stride + (kw - 1) * dilation + 1
+  int64_t span;    // input columns of the ISA's widest tile: (columns - 1) * stride + (kw - 1) * dilation + 1
   ActParams act;
   const float* w;
   const float* bias;   // [vectors * lanes], zeros where absent

@@ -48,37 +48,6 @@ inline void put(const DwParams& p, const Tile& t, const V::F* acc, int64_t c) {
   }
 }
 
-// KH x KW kernel with column stride S and dilation 1. INSIDE: the span of each row is contiguous at ptr[row * span].
-template <int KH, int KW, int S, int T, bool INSIDE, bool TAIL>
-inline void vec(const DwParams& p, const Tile& t, int64_t v) {
-  constexpr int kSpan = (T - 1) * S + KW;
-  const int64_t c = v * V::N, n = TAIL ? p.c - c : V::N;
-  const float* w = p.w + v * (KH * KW * V::N);
-  V::F acc[T];
-  const V::F b = V::load(p.bias + c);
-  IRK_UNROLL for (int j = 0; j < T; j++) acc[j] = b;
-  IRK_UNROLL for (int a = 0; a < KH; a++) {
-    V::F wr[KW];
-    IRK_UNROLL for (int k = 0; k < KW; k++) wr[k] = V::load(w + (a * KW + k) * V::N);
-    IRK_UNROLL for (int q = 0; q < kSpan; q++) {
-      const float* s = (INSIDE ? t.ptr[a * kSpan] + q * t.px : t.ptr[a * kSpan + q]) + c;
-      const V::F x = TAIL ? V::load_n(s, n) : V::load(s);
-      IRK_UNROLL for (int j = 0; j < T; j++) {
-        const int k = q - j * S;
-        if (k >= 0 && k < KW) acc[j] = V::fma(x, wr[k], acc[j]);
-      }
-    }
-  }
-  put<T>(p, t, acc, c);
-}
-
-template <int KH, int KW, int S, int T, bool INSIDE>
-void fixed(const DwParams& p, const Tile& t) {
-  int64_t v = t.v0;
-  for (; v < t.v1 && (v + 1) * V::N <= p.c; v++) vec<KH, KW, S, T, INSIDE, false>(p, t, v);
-  if (V::N > 1 && v < t.v1) vec<KH, KW, S, T, INSIDE, true>(p, t, v);
-}
-
 template <int T>
 void any(const DwParams& p, const Tile& t) {
   const int64_t taps = p.kh * p.kw;
@@ -105,24 +74,7 @@ struct Kernels {
   bool fixed;
 };
 
-template <int KH, int KW, int S>
-constexpr Kernels fixed_kernels() {
-  return {fixed<KH, KW, S, 4, true>,
-          {nullptr, fixed<KH, KW, S, 1, false>, fixed<KH, KW, S, 2, false>, fixed<KH, KW, S, 3, false>,
-           fixed<KH, KW, S, 4, false>},
-          true};
-}
-
-Kernels choose(const DwParams& p) {
-  if (p.dilation[0] == 1 && p.dilation[1] == 1 && p.kh == p.kw) {
-    const int64_t k = p.kh, s = p.stride[1];
-    if (k == 3 && s == 1) return fixed_kernels<3, 3, 1>();
-    if (k == 3 && s == 2) return fixed_kernels<3, 3, 2>();
-    if (k == 5 && s == 1) return fixed_kernels<5, 5, 1>();
-    if (k == 5 && s == 2) return fixed_kernels<5, 5, 2>();
-  }
-  return {nullptr, {nullptr, any<1>, any<2>, any<3>, any<4>}, false};
-}
+constexpr Kernels kAny = {nullptr, {nullptr, any<1>, any<2>, any<3>, any<4>}, false};
 
 // Place of a row in a buffer that holds `rows` of them.
 inline int64_t wrap(int64_t row, int64_t rows) { return row < rows ? row : row % rows; }
@@ -174,13 +126,13 @@ void row(const DwParams& p, const Kernels& fns, void* const* bufs, int64_t image
   }
 }
 
-void run(void* const* bufs, const void* params, int64_t begin, int64_t end) {
-  const DwParams& p = *static_cast<const DwParams*>(params);
-  const Kernels fns = choose(p);
+// Calls rows(image, first row, last row, v0, v1) for the bands and channel blocks of items [begin, end).
+template <class Rows>
+void run(const DwParams& p, int64_t begin, int64_t end, Rows rows) {
   for (int64_t item = begin; item < end; item++) {
     const int64_t cb = item % p.cblocks, r = item / p.cblocks, band = r % p.bands, image = r / p.bands;
-    const int64_t v0 = cb * p.nvec / p.cblocks, v1 = (cb + 1) * p.nvec / p.cblocks;
-    for (int64_t i = band * p.oh / p.bands; i < (band + 1) * p.oh / p.bands; i++) row(p, fns, bufs, image, i, v0, v1);
+    rows(image, band * p.oh / p.bands, (band + 1) * p.oh / p.bands, cb * p.nvec / p.cblocks,
+         (cb + 1) * p.nvec / p.cblocks);
   }
 }
 

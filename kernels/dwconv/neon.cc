@@ -3,8 +3,8 @@
 namespace {
 using V = irk::VecNeon;
 }
-#include "dwconv/generic.h"
+#include "dwconv/strip.h"
 
 extern "C" void irk_dwconv_f32_neon(void* const* bufs, const void* params, int64_t begin, int64_t end) {
-  run(bufs, params, begin, end);
+  run_strips(bufs, params, begin, end);
 }

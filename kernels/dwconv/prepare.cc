@@ -47,13 +47,13 @@ Status plan_dwconv(StepContext& ctx, const ConvShape& s, PreparedStep* out, int6
   p->in_rows = s.in_rows ? s.in_rows : INT64_MAX;
   p->out_rows = s.out_rows ? s.out_rows : INT64_MAX;
   p->nvec = ceil_div(c, lanes);
-  p->span = (kDwCols - 1) * s.stride[1] + (s.kw - 1) * s.dilation[1] + 1;
+  p->span = (row->mr - 1) * s.stride[1] + (s.kw - 1) * s.dilation[1] + 1;
   p->x0 = ceil_div(s.pad[1], s.stride[1]);
   const int64_t reach = s.iw - 1 + s.pad[1] - (s.kw - 1) * s.dilation[1];  // last column where a window may begin
   p->x1 = reach < 0 ? 0 : min64(s.ow, reach / s.stride[1] + 1);
 
   int64_t zero_floats;
-  if (!mul_ok(min64(p->span, s.iw + 1), c, &zero_floats)) return oom;
+  if (!mul_ok(min64(p->span, s.iw + s.kw), c, &zero_floats)) return oom;
   const int64_t padded = p->nvec * lanes;
   float* w = zeros(ctx, padded * taps);
   float* bias = zeros(ctx, padded);
