@@ -29,7 +29,7 @@ Packing packing_of(Isa isa) {
     case Isa::avx2:
       return {8, 2, 2, 0, false, false, true, 400000};
     case Isa::neoni8mm:
-      return {4, 1, 16, 0, false, false, false, 600000};
+      return {4, 1, 8, 0, true, true, false, 600000};
     case Isa::neondot:
       return {4, 1, 4, 0, true, false, false, 400000};
     case Isa::neon:
