@@ -6,6 +6,7 @@ import functools
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,9 +24,17 @@ needs_arm64 = pytest.mark.skipif(not HAS_ARM64, reason=NO_ARM64)
 MACHINES = ("native", "arm64") if HAS_ARM64 else ("native",)
 
 
-@functools.cache
+_lock = threading.Lock()  # functools.cache lets two threads build at once
+
+
 def build(name: str, *options: str) -> Path:
     """The folder build/``name``, configured with these options and built; AssertionError with the tools' messages."""
+    with _lock:
+        return _build(name, *options)
+
+
+@functools.cache
+def _build(name: str, *options: str) -> Path:
     folder = ROOT / "build" / name
     generator = ["-G", "Ninja"] if shutil.which("ninja") and not (folder / "Makefile").exists() else []
     _finish(["cmake", "-S", str(ROOT / "kernels"), "-B", str(folder), *generator, *options])
