@@ -33,7 +33,7 @@ Packing packing_of(Isa isa) {
     case Isa::neondot:
       return {4, 1, 4, 0, true, false, false, 400000};
     case Isa::neon:
-      return {4, 1, 4, 0, false, false, false, 100000};
+      return {4, 1, 4, 0, true, false, false, 100000};
     default:
       return {1, 1, 1, 0, false, false, false, 50000};
   }

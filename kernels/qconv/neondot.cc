@@ -4,7 +4,6 @@
 // 1.11 instructions per SDOT; 28 registers. 6 x 16 fills all 32 but loads single vectors and pairs: 1.16.
 // llvm-mca 14 and 19, neoverse-n1: 64.1 cycles a turn, 32.0 multiply-accumulates a cycle (limit 32).
 #include "qconv/neon_common.h"
-#include "qconv/rows.h"
 
 namespace irk {
 namespace {
@@ -74,46 +73,7 @@ struct OpsDot {
       if (rest > 8) step<2>(acc, v, w);
       if (rest > 12) step<3>(acc, v, w);
     }
-    finish<M, NV>(acc, t, p, i, plain);
-  }
-
-  template <int M, int NV>
-  static IRK_INLINE void finish(const int32x4_t (&acc)[M][NV], const QPanel& t, const QConvParams& p, int64_t i,
-                                bool plain) {
-    const int64_t at = i * p.oc;
-    if (p.f32 || t.n != 4 * NV) {
-      int32_t sums[M * 16];
-      unroll<M>([&](auto r) IRK_LAMBDA {
-        unroll<4>([&](auto v) IRK_LAMBDA { vst1q_s32(sums + 16 * r + 4 * v, acc[r][v < NV ? v : NV - 1]); });
-      });
-      finish_any(sums, M, t.m, t.n, t.res ? t.res + at : nullptr, t.out + at * (p.f32 ? 4 : 1), p);
-      return;
-    }
-    float32x4_t m[NV];
-    load_vectors<NV>(t.m, m);
-    int8_t* out = reinterpret_cast<int8_t*>(t.out) + at;
-    if (plain) {
-      const float32x4_t magic = vdupq_n_f32(plain_magic(p));
-      unroll<M>([&](auto r) IRK_LAMBDA {
-        store_low<NV>(out, plain_bytes<NV>(acc[r], m, magic));
-        out += p.oc;
-      });
-      return;
-    }
-    const RequantNeon e(p.zy, p.lo, p.hi, p.zr, p.mr);
-    if (t.res) {
-      const int8_t* res = t.res + at;
-      unroll<M>([&](auto r) IRK_LAMBDA {
-        const int8x16_t x = load_low<NV>(res);
-        store_low<NV>(out, general_bytes<NV>(acc[r], m, &x, e));
-        out += p.oc, res += p.oc;
-      });
-      return;
-    }
-    unroll<M>([&](auto r) IRK_LAMBDA {
-      store_low<NV>(out, general_bytes<NV>(acc[r], m, nullptr, e));
-      out += p.oc;
-    });
+    finish_tile(acc, t, p, i, plain);
   }
 
   template <int NV>
