@@ -16,7 +16,7 @@ struct RequantNeon {
   int32_t zr;
   float mr;
 
-  RequantNeon(int32_t zero, int32_t low, int32_t high, int32_t res_zero, float res_mult)
+  RequantNeon(int32_t zero, int32_t low, int32_t high, int32_t res_zero = 0, float res_mult = 0)
       : zy(vdupq_n_s16(static_cast<int16_t>(zero))),
         lo(vdupq_n_s8(static_cast<int8_t>(low))),
         hi(vdupq_n_s8(static_cast<int8_t>(high))),
@@ -40,6 +40,19 @@ struct RequantNeon {
     const int16x8_t h1 = vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(y[2])), vcvtnq_s32_f32(y[3]));
     const int8x16_t b = vqmovn_high_s16(vqmovn_s16(vqaddq_s16(h0, zy)), vqaddq_s16(h1, zy));
     return vminq_s8(vmaxq_s8(b, lo), hi);
+  }
+
+  // Sums in registers; no residual.
+  IRK_INLINE int8x8_t eight(const int32x4_t (&s)[2], const float32x4_t (&m)[2]) const {
+    const int32x4_t a = vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32(s[0]), m[0]));
+    const int32x4_t b = vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32(s[1]), m[1]));
+    const int8x8_t v = vqmovn_s16(vqaddq_s16(vqmovn_high_s32(vqmovn_s32(a), b), zy));
+    return vmin_s8(vmax_s8(v, vget_low_s8(lo)), vget_low_s8(hi));
+  }
+  IRK_INLINE int8x16_t sixteen(const int32x4_t (&s)[4], const float32x4_t (&m)[4]) const {
+    float32x4_t y[4];
+    unroll<4>([&](auto q) IRK_LAMBDA { y[q] = vmulq_f32(vcvtq_f32_s32(s[q]), m[q]); });
+    return narrow(y);
   }
 
   // Sixteen sums and multipliers are readable; n of them count.
@@ -66,39 +79,25 @@ struct RequantNeon {
   }
 };
 
-// The same for sums that are small (kSmallSum, kSmallScaled hold; no residual), without conversions, which cost more
-// than additions on many cores: int + 1.5 * 2^23 read as a float is that number, and adding 1.5 * 2^23 to a float
-// rounds it to an integer, ties to even, whose low 16 bits are those of the sum. Bias entries are made by
-// small_sum_bias. Plain: the zero point is even, so adding it with the 1.5 * 2^23 leaves ties where they were, and
-// lo and hi cut nothing off.
-template <bool Plain>
+// The same for sums that are small (see small_sum.h), without conversions, which cost more than additions on many
+// cores: int + 1.5 * 2^23 read as a float is that number, and adding 1.5 * 2^23 to a float rounds it to an integer,
+// ties to even, whose low 16 bits are those of the sum. The zero point, being even, leaves ties where they were.
 struct RequantSmallNeon {
   float32x4_t magic, round;
-  int16x8_t zy;
-  int8x8_t lo, hi;
 
-  IRK_INLINE RequantSmallNeon(int32_t zero, int32_t low, int32_t high)
-      : magic(vdupq_n_f32(kSmallMagic)),
-        round(vdupq_n_f32(kSmallMagic + static_cast<float>(Plain ? zero : 0))),
-        zy(vdupq_n_s16(static_cast<int16_t>(zero))),
-        lo(vdup_n_s8(static_cast<int8_t>(low))),
-        hi(vdup_n_s8(static_cast<int8_t>(high))) {}
+  IRK_INLINE RequantSmallNeon(int32_t zero, int32_t, int32_t)
+      : magic(vdupq_n_f32(kSmallMagic)), round(vdupq_n_f32(kSmallMagic + static_cast<float>(zero))) {}
 
   IRK_INLINE int16x8_t scaled(int32x4_t a, int32x4_t b, float32x4_t ma, float32x4_t mb) const {
     const float32x4_t ya = vmulq_f32(vsubq_f32(vreinterpretq_f32_s32(a), magic), ma);
     const float32x4_t yb = vmulq_f32(vsubq_f32(vreinterpretq_f32_s32(b), magic), mb);
     return vuzp1q_s16(vreinterpretq_s16_f32(vaddq_f32(ya, round)), vreinterpretq_s16_f32(vaddq_f32(yb, round)));
   }
-  IRK_INLINE int8x8_t eight(int32x4_t a, int32x4_t b, float32x4_t ma, float32x4_t mb) const {
-    const int16x8_t h = scaled(a, b, ma, mb);
-    if constexpr (Plain) return vqmovn_s16(h);
-    return vmin_s8(vmax_s8(vqmovn_s16(vaddq_s16(h, zy)), lo), hi);
+  IRK_INLINE int8x8_t eight(const int32x4_t (&s)[2], const float32x4_t (&m)[2]) const {
+    return vqmovn_s16(scaled(s[0], s[1], m[0], m[1]));
   }
   IRK_INLINE int8x16_t sixteen(const int32x4_t (&s)[4], const float32x4_t (&m)[4]) const {
-    const int16x8_t h0 = scaled(s[0], s[1], m[0], m[1]), h1 = scaled(s[2], s[3], m[2], m[3]);
-    if constexpr (Plain) return vqmovn_high_s16(vqmovn_s16(h0), h1);
-    const int8x16_t v = vqmovn_high_s16(vqmovn_s16(vaddq_s16(h0, zy)), vaddq_s16(h1, zy));
-    return vminq_s8(vmaxq_s8(v, vcombine_s8(lo, lo)), vcombine_s8(hi, hi));
+    return vqmovn_high_s16(vqmovn_s16(scaled(s[0], s[1], m[0], m[1])), scaled(s[2], s[3], m[2], m[3]));
   }
 };
 

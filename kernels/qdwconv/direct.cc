@@ -1,6 +1,7 @@
 // Plans and packs for the direct kernels of NEON.
 #include "qdwconv/direct.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,18 +48,23 @@ bool three_fit(const QConvShape& s, int64_t c0, int64_t width) {
   return true;
 }
 
+bool small_fit(const QConvShape& s, int64_t c0, int64_t width, const double* sums) {
+  if (s.zy % 2 != 0 || s.lo > -128 || s.hi < 127) return false;
+  for (int64_t c = c0; c < c0 + width; c++)
+    if (sums[c] > kSmallSum || sums[c] * fabs(s.m[c]) > kSmallScaled) return false;
+  return true;
+}
+
 int64_t clip(int64_t v, int64_t hi) { return v < 0 ? 0 : v > hi ? hi : v; }
 
 }  // namespace
 
-Status qdw_direct(StepContext& ctx, const QConvShape& s, Isa isa, double most_sum, double most_scaled,
-                  const QDwDirect** out) {
+Status qdw_direct(StepContext& ctx, const QConvShape& s, Isa isa, const double* sums, const QDwDirect** out) {
   *out = nullptr;
   const bool dot = isa == Isa::neondot;
   const int64_t stride = s.sh, width = stride == 1 ? 8 : 16, rows = stride == 1 ? 2 : 1;
   if ((isa != Isa::neon && !dot) || s.kh != 3 || s.kw != 3 || s.sh != s.sw || stride > 2 || s.dh != 1 || s.dw != 1 ||
-      s.f32 || s.residual || s.ic < width || s.pl > (stride == 1 ? 2 : 1) || most_sum > kSmallSum ||
-      most_scaled > kSmallScaled)
+      s.f32 || s.residual || s.ic < width || s.pl > (stride == 1 ? 2 : 1))
     return Status();
   const int64_t blocks = (s.ic + width - 1) / width, line_bytes = s.iw * s.ic;
   QDwDirect* p = static_cast<QDwDirect*>(ctx.alloc->alloc(sizeof(QDwDirect)));
@@ -66,8 +72,8 @@ Status qdw_direct(StepContext& ctx, const QConvShape& s, Isa isa, double most_su
   int8_t* w = static_cast<int8_t*>(ctx.alloc->alloc(blocks * block_bytes(dot, stride)));
   int32_t* bias = static_cast<int32_t*>(ctx.alloc->alloc(blocks * width * 4));
   float* m = static_cast<float*>(ctx.alloc->alloc(blocks * width * 4));
-  uint8_t* three = static_cast<uint8_t*>(ctx.alloc->alloc(blocks));
-  if (!p || !line || !w || !bias || !m || !three) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
+  uint8_t* kinds = static_cast<uint8_t*>(ctx.alloc->alloc(blocks));
+  if (!p || !line || !w || !bias || !m || !kinds) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
   *p = QDwDirect();
   p->ih = s.ih, p->iw = s.iw, p->c = s.ic, p->oh = s.oh, p->ow = s.ow, p->pt = s.pt, p->pl = s.pl;
   p->blocks = s.ic / width, p->rest = s.ic % width != 0;
@@ -79,14 +85,15 @@ Status qdw_direct(StepContext& ctx, const QConvShape& s, Isa isa, double most_su
   p->inner = stride == 1 ? clip(s.iw + s.pl - 2, s.ow) : clip((s.iw + s.pl - 1) / 2, s.ow);
   p->stride = static_cast<int32_t>(stride), p->zx = static_cast<int32_t>(s.zx), p->zy = static_cast<int32_t>(s.zy);
   p->lo = static_cast<int32_t>(s.lo), p->hi = static_cast<int32_t>(s.hi);
-  p->plain = s.zy % 2 == 0 && s.lo == -128 && s.hi == 127;
   memset(line, static_cast<int>(s.zx), static_cast<size_t>(line_bytes));
   for (int64_t b = 0; b < blocks; b++) {
     const int64_t c0 = b < p->blocks ? b * width : s.ic - width;
+    const bool small = small_fit(s, c0, width, sums);
     for (int64_t e = 0; e < width; e++) {
       int64_t sum = 0;
       for (int64_t k = 0; k < 9; k++) sum += s.w[(c0 + e) * 9 + k];
-      bias[b * width + e] = small_sum_bias(static_cast<int32_t>((s.bias ? s.bias[c0 + e] : 0) - s.zx * sum));
+      const int32_t start = static_cast<int32_t>(static_cast<uint32_t>((s.bias ? s.bias[c0 + e] : 0) - s.zx * sum));
+      bias[b * width + e] = small ? small_sum_bias(start) : start;
       m[b * width + e] = s.m[c0 + e];
     }
     int8_t* at = w + b * block_bytes(dot, stride);
@@ -96,9 +103,9 @@ Status qdw_direct(StepContext& ctx, const QConvShape& s, Isa isa, double most_su
       pack_dot1(s, c0, at);
     else
       pack_dot2(s, c0, at);
-    three[b] = three_fit(s, c0, width);
+    kinds[b] = static_cast<uint8_t>((small ? kQDwSmall : 0) | (three_fit(s, c0, width) ? kQDwThree : 0));
   }
-  p->line = line, p->w = w, p->bias = bias, p->m = m, p->three = three;
+  p->line = line, p->w = w, p->bias = bias, p->m = m, p->kinds = kinds;
   *out = p;
   return Status();
 }

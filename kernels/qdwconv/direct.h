@@ -8,6 +8,10 @@
 
 namespace irk {
 
+// What holds for a block of channels.
+constexpr uint8_t kQDwSmall = 1;  // sums are small, see base/small_sum.h
+constexpr uint8_t kQDwThree = 2;  // absolute weights of every kernel column add up to 255 or less
+
 struct QDwDirect {
   int64_t ih, iw, c, oh, ow, pt, pl;
   int64_t band, bands;  // output rows per item; per image
@@ -16,16 +20,14 @@ struct QDwDirect {
   int64_t inner;        // output columns whose last input column lies inside the image
   const int8_t* line;   // zero points
   const int8_t* w;      // packed by block
-  const int32_t* bias;  // [block][channel], see base/small_sum.h
+  const int32_t* bias;  // [block][channel]; small_sum_bias in small blocks
   const float* m;       // [block][channel]
-  const uint8_t* three;  // [block]: absolute weights of every kernel column add up to 255 or less
+  const uint8_t* kinds;  // [block]
   int32_t stride, zx, zy, lo, hi;
-  bool plain;  // as RequantSmallNeon
 };
 
-// The layer prepared for the level; *out is null for layers that the direct kernels don't take. most_sum: largest
-// |sum|, most_scaled: largest |sum| * m of all channels.
-Status qdw_direct(StepContext& ctx, const QConvShape& s, Isa isa, double most_sum, double most_scaled,
-                  const QDwDirect** out);
+// The layer prepared for the level; *out is null for layers that the direct kernels don't take. sums: the largest |sum|
+// of each channel.
+Status qdw_direct(StepContext& ctx, const QConvShape& s, Isa isa, const double* sums, const QDwDirect** out);
 
 }  // namespace irk

@@ -10,7 +10,7 @@ namespace {
 // each column) is multiplied once for each output row, with weights that are zero in the lane of the other's row.
 // 46 instructions for 16 outputs in the loop (24 for sums, 18 for the epilogue, 2 stores); llvm-mca: 38 cycles on
 // neoverse-n1, 60 on cortex-a55.
-template <bool Plain>
+template <class Requant>
 struct DirectDot1 {
   static constexpr int kWidth = 8, kStride = 1, kRows = 2, kReach = 4;
   static constexpr int kBytes = 192;  // of weights per block
@@ -20,7 +20,7 @@ struct DirectDot1 {
   int8x16_t w[2][3][2];  // [output row][kernel column][half of the channels]
   int32x4_t bias[2];
   float32x4_t m[2];
-  RequantSmallNeon<Plain> requant;
+  Requant requant;
 
   IRK_INLINE DirectDot1(const QDwDirect& p, int64_t block) : requant(p.zy, p.lo, p.hi) {
     const int8_t* from = p.w + block * kBytes;
@@ -50,7 +50,7 @@ struct DirectDot1 {
           s[q] = vdotq_s32(s[q], b.v[q], w[r][1][q]);
           s[q] = vdotq_s32(s[q], c.v[q], w[r][2][q]);
         });
-        vst1_s8(out[r] + at, requant.eight(s[0], s[1], m[0], m[1]));
+        vst1_s8(out[r] + at, requant.eight(s, m));
       });
     };
     slide_by_one(p, rows, Column{{zx, zx}}, load, outputs);
@@ -61,7 +61,7 @@ struct DirectDot1 {
 // these are interleaved; their fourth lane takes the upper tap of the column between them, whose other two taps are
 // products of int8 added to int16, then to the bias. 52 instructions for 16 outputs in the loop; llvm-mca: 39 cycles on
 // neoverse-n1, 76 on cortex-a55.
-template <bool Plain>
+template <class Requant>
 struct DirectDot2 {
   static constexpr int kWidth = 16, kStride = 2, kRows = 1, kReach = 3;
   static constexpr int kBytes = 160;  // of weights per block
@@ -74,7 +74,7 @@ struct DirectDot2 {
   int8x16_t left[4], right[4], middle[2];
   int32x4_t bias[4];
   float32x4_t m[4];
-  RequantSmallNeon<Plain> requant;
+  Requant requant;
 
   IRK_INLINE DirectDot2(const QDwDirect& p, int64_t block) : requant(p.zy, p.lo, p.hi) {
     const int8_t* from = p.w + block * kBytes;

@@ -27,7 +27,7 @@ void direct_block(const QDwDirect& p, const int8_t* x, int8_t* y, int64_t block,
   }
 }
 
-// Run::block<Plain>(p, x, y, block, y0, y1) makes output rows [y0, y1) of a block of channels.
+// Run::block<Requant>(p, x, y, block, y0, y1) makes output rows [y0, y1) of a block of channels.
 template <class Run>
 void direct_items(const QDwDirect& p, void* const* bufs, int64_t begin, int64_t end) {
   for (int64_t item = begin; item < end; item++) {
@@ -37,10 +37,10 @@ void direct_items(const QDwDirect& p, void* const* bufs, int64_t begin, int64_t 
     int8_t* y = static_cast<int8_t*>(bufs[5]) + n * p.oh * p.ow * p.c;
     const int64_t last = p.rest && block + 1 == p.blocks ? block + 1 : block;
     for (int64_t b = block; b <= last; b++) {
-      if (p.plain)
-        Run::template block<true>(p, x, y, b, y0, y1);
+      if (p.kinds[b] & kQDwSmall)
+        Run::template block<RequantSmallNeon>(p, x, y, b, y0, y1);
       else
-        Run::template block<false>(p, x, y, b, y0, y1);
+        Run::template block<RequantNeon>(p, x, y, b, y0, y1);
     }
   }
 }

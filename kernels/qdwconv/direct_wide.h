@@ -10,7 +10,7 @@ namespace irk {
 namespace {
 
 // Stride 1: two output rows from four input rows, eight channels.
-template <bool Plain, bool Three>
+template <class Requant, bool Three>
 struct DirectWide1 {
   static constexpr int kWidth = 8, kStride = 1, kRows = 2, kReach = 4;
   struct Column {
@@ -19,7 +19,7 @@ struct DirectWide1 {
   int8x8_t w[9];  // column by column
   int32x4_t bias[2];
   float32x4_t m[2];
-  RequantSmallNeon<Plain> requant;
+  Requant requant;
 
   IRK_INLINE DirectWide1(const QDwDirect& p, int64_t block) : requant(p.zy, p.lo, p.hi) {
     unroll<9>([&](auto k) IRK_LAMBDA { w[k] = vld1_s8(p.w + (block * 9 + k) * 8); });
@@ -49,7 +49,7 @@ struct DirectWide1 {
             s[1] = vaddw_high_s16(s[1], h);
           }
         });
-        vst1_s8(out[r] + at, requant.eight(s[0], s[1], m[0], m[1]));
+        vst1_s8(out[r] + at, requant.eight(s, m));
       });
     };
     slide_by_one(p, rows, Column{{zx, zx, zx, zx}}, load, outputs);
@@ -57,7 +57,7 @@ struct DirectWide1 {
 };
 
 // Stride 2: one output row from three, sixteen channels.
-template <bool Plain, bool Three>
+template <class Requant, bool Three>
 struct DirectWide2 {
   static constexpr int kWidth = 16, kStride = 2, kRows = 1, kReach = 3;
   struct Column {
@@ -66,7 +66,7 @@ struct DirectWide2 {
   int8x16_t w[9];
   int32x4_t bias[4];
   float32x4_t m[4];
-  RequantSmallNeon<Plain> requant;
+  Requant requant;
 
   IRK_INLINE DirectWide2(const QDwDirect& p, int64_t block) : requant(p.zy, p.lo, p.hi) {
     unroll<9>([&](auto k) IRK_LAMBDA { w[k] = vld1q_s8(p.w + (block * 9 + k) * 16); });

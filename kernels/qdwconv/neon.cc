@@ -50,19 +50,19 @@ struct Ops {
 };
 
 struct DirectBlock {
-  template <bool Plain, bool Three>
+  template <class Requant, bool Three>
   static void block(const QDwDirect& p, const int8_t* x, int8_t* y, int64_t block, int64_t y0, int64_t y1) {
     if (p.stride == 1)
-      direct_block<DirectWide1<Plain, Three>>(p, x, y, block, y0, y1);
+      direct_block<DirectWide1<Requant, Three>>(p, x, y, block, y0, y1);
     else
-      direct_block<DirectWide2<Plain, Three>>(p, x, y, block, y0, y1);
+      direct_block<DirectWide2<Requant, Three>>(p, x, y, block, y0, y1);
   }
-  template <bool Plain>
+  template <class Requant>
   static void block(const QDwDirect& p, const int8_t* x, int8_t* y, int64_t block, int64_t y0, int64_t y1) {
-    if (p.three[block])
-      DirectBlock::block<Plain, true>(p, x, y, block, y0, y1);
+    if (p.kinds[block] & kQDwThree)
+      DirectBlock::block<Requant, true>(p, x, y, block, y0, y1);
     else
-      DirectBlock::block<Plain, false>(p, x, y, block, y0, y1);
+      DirectBlock::block<Requant, false>(p, x, y, block, y0, y1);
   }
 };
 

@@ -57,12 +57,12 @@ struct Ops {
 };
 
 struct DirectBlock {
-  template <bool Plain>
+  template <class Requant>
   static void block(const QDwDirect& p, const int8_t* x, int8_t* y, int64_t block, int64_t y0, int64_t y1) {
     if (p.stride == 1)
-      direct_block<DirectDot1<Plain>>(p, x, y, block, y0, y1);
+      direct_block<DirectDot1<Requant>>(p, x, y, block, y0, y1);
     else
-      direct_block<DirectDot2<Plain>>(p, x, y, block, y0, y1);
+      direct_block<DirectDot2<Requant>>(p, x, y, block, y0, y1);
   }
 };
 

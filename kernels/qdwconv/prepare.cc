@@ -92,22 +92,16 @@ void pack_block(const Packing& pk, const QDwParams& p, const QConvShape& s, cons
     }
 }
 
-// The largest |sum| and |sum| * m of all channels, residual apart.
-struct Largest {
-  double sum = 0, scaled = 0;
-};
-
-Status check_sums(const StepContext& ctx, const QConvShape& s, QDwParams* p, Largest* largest) {
+// Fills sums with the largest |sum| of each channel, the residual apart.
+Status check_sums(const StepContext& ctx, const QConvShape& s, QDwParams* p, double* sums) {
   const double reach = static_cast<double>(most(s.zx + 128, 127 - s.zx));
   const double added = s.residual ? static_cast<double>(most(s.zr + 128, 127 - s.zr)) * fabs(s.mr) : 0;
   for (int64_t c = 0; c < s.oc; c++) {
     double sum = s.bias ? fabs(static_cast<double>(s.bias[c])) : 0;
     for (int64_t k = 0; k < s.kh * s.kw; k++) sum += abs(s.w[c * s.kh * s.kw + k]) * reach;
     IRK_TRY(qconv_check_channel(ctx, c, sum, s.m[c]));
-    const double scaled = sum * fabs(s.m[c]);
-    if (scaled + added > kQConvSafe) p->wide = true;
-    largest->sum = fmax(largest->sum, sum);
-    largest->scaled = fmax(largest->scaled, scaled);
+    if (sum * fabs(s.m[c]) + added > kQConvSafe) p->wide = true;
+    sums[c] = sum;
   }
   return Status();
 }
@@ -131,12 +125,13 @@ Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
   p->zx = static_cast<int32_t>(s.zx), p->zy = static_cast<int32_t>(s.zy), p->zr = static_cast<int32_t>(s.zr);
   p->lo = static_cast<int32_t>(s.lo), p->hi = static_cast<int32_t>(s.hi), p->mr = s.mr;
   p->f32 = s.f32, p->residual = s.residual, p->clamped = s.lo > -128 || s.hi < 127;
-  Largest largest;
-  IRK_TRY(check_sums(ctx, s, p, &largest));
+  double* sums = static_cast<double*>(ctx.alloc->alloc(s.oc * 8));
+  if (!sums) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
+  IRK_TRY(check_sums(ctx, s, p, sums));
   out->fn = row->fn;
   out->params = p;
   out->kernel = IRK_KERNEL_NAME("qdwconv.s8s8", row);
-  IRK_TRY(qdw_direct(ctx, s, row->isa, largest.sum, largest.scaled, &p->direct));
+  IRK_TRY(qdw_direct(ctx, s, row->isa, sums, &p->direct));
   if (p->direct) {
     const QDwDirect& d = *p->direct;
     out->items = s.n * d.bands * d.blocks;
