@@ -32,6 +32,8 @@ inline void fill_bytes(int8_t* dst, int64_t n, int32_t zx) {
 // n bytes from each of `count` places; reads and writes whole vectors.
 inline void gather_bytes(int8_t* dst, int64_t lda, const int8_t* src, int64_t step, int64_t n, int64_t count) {
   if (n <= 16) {
+    for (; count >= 4; count -= 4, dst += 4 * lda, src += 4 * step)
+      unroll<4>([&](auto i) IRK_LAMBDA { vst1q_s8(dst + i * lda, vld1q_s8(src + i * step)); });
     for (; count > 0; count--, dst += lda, src += step) vst1q_s8(dst, vld1q_s8(src));
     return;
   }
@@ -77,6 +79,26 @@ IRK_INLINE void load_vectors(const int8_t* src, int8x16_t (&v)[NV]) {
   } else {
     v[0] = vld1q_s8(src);
   }
+}
+
+// Keeps loads through w and a from moving up past the products made so far: there are no registers for them. (GCC and
+// Clang do that; corners of the tile are enough.)
+template <int M, int NV>
+IRK_INLINE void pin(int32x4_t (&acc)[M][NV], const int8_t*& w) {
+  if constexpr (M == 1 && NV == 1)
+    asm volatile("" : "+r"(w), "+w"(acc[0][0]));
+  else if constexpr (M == 1 || NV == 1)
+    asm volatile("" : "+r"(w), "+w"(acc[0][0]), "+w"(acc[M - 1][NV - 1]));
+  else
+    asm volatile("" : "+r"(w), "+w"(acc[0][0]), "+w"(acc[M - 1][0]), "+w"(acc[0][NV - 1]), "+w"(acc[M - 1][NV - 1]));
+}
+
+// A pointer the compiler can't see through: what is read from it isn't kept in registers all along, where the
+// accumulators are.
+template <class T>
+IRK_INLINE const T* later(const T* x) {
+  asm volatile("" : "+r"(x));
+  return x;
 }
 
 // The low 4 * NV bytes.
@@ -175,6 +197,55 @@ IRK_INLINE void finish_tile(const int32x4_t (&acc)[M][NV], const QPanel& t, cons
   unroll<M>([&](auto r) IRK_LAMBDA {
     store_low<NV>(out, general_bytes<NV>(acc[r], m, nullptr, e));
     out += p.oc;
+  });
+}
+
+// What the epilogues of a panel's tiles share, to be held in registers or on the stack: stores of bytes might change
+// whatever pointers of QPanel and QConvParams point to, for all the compiler knows.
+struct QFinish {
+  const float* m;
+  int64_t n, oc;
+  bool memory;         // float32 output, or a tile whose columns don't fill its vectors
+  bool plain;          // finish_plain
+  const float* magic;  // plain_magic
+  const QConvParams* p;
+};
+
+// Sums of M rows from registers to their first outputs at out.
+template <int M, int NV>
+IRK_INLINE void finish_rows(const int32x4_t (&acc)[M][NV], const QFinish& f, char* out, const int8_t* res) {
+  if (__builtin_expect(f.memory, 0)) {
+    int32_t sums[M * 16];
+    unroll<M>([&](auto r) IRK_LAMBDA {
+      unroll<4>([&](auto v) IRK_LAMBDA { vst1q_s32(sums + 16 * r + 4 * v, acc[r][v < NV ? v : NV - 1]); });
+    });
+    finish_any(sums, M, f.m, f.n, res, out, *f.p);
+    return;
+  }
+  int8_t* y = reinterpret_cast<int8_t*>(out);
+  float32x4_t m[NV];
+  load_vectors<NV>(f.m, m);
+  if (f.plain) {
+    const float32x4_t magic = vld1q_dup_f32(later(f.magic));
+    unroll<M>([&](auto r) IRK_LAMBDA {
+      store_low<NV>(y, plain_bytes<NV>(acc[r], m, magic));
+      y += f.oc;
+    });
+    return;
+  }
+  const QConvParams& p = *later(f.p);
+  const RequantNeon e(p.zy, p.lo, p.hi, p.zr, p.mr);
+  if (res) {
+    unroll<M>([&](auto r) IRK_LAMBDA {
+      const int8x16_t x = load_low<NV>(res);
+      store_low<NV>(y, general_bytes<NV>(acc[r], m, &x, e));
+      y += f.oc, res += f.oc;
+    });
+    return;
+  }
+  unroll<M>([&](auto r) IRK_LAMBDA {
+    store_low<NV>(y, general_bytes<NV>(acc[r], m, nullptr, e));
+    y += f.oc;
   });
 }
 

@@ -17,8 +17,7 @@ struct OpsDot {
   }
   static void arrange(const QConvParams&, const int8_t* const*, int64_t, int8_t*) {}
 
-  // Four depths, lane J of the activations. The empty statement keeps the next loads from moving up here: there are no
-  // registers for them.
+  // Four depths, lane J of the activations.
   template <int J, int M, int NV>
   static IRK_INLINE void step(int32x4_t (&acc)[M][NV], const int8x16_t (&a)[M], const int8_t*& w) {
     int8x16_t wv[NV];
@@ -27,24 +26,31 @@ struct OpsDot {
     unroll<NV>([&](auto v) IRK_LAMBDA {
       unroll<M>([&](auto r) IRK_LAMBDA { acc[r][v] = vdotq_laneq_s32(acc[r][v], wv[v], a[r], J); });
     });
-    asm volatile("" : "+r"(w), "+w"(acc[0][0]));
+    pin(acc, w);
   }
 
+  // What all tiles of a panel share. A copy, as stores of bytes might change what t and p point to.
+  struct Common {
+    const int8_t* w;
+    const int32_t* bias;
+    const int64_t* seg;
+    int64_t segs, turns, half, rest;  // a run: turns of 32 depths, perhaps 16 more, fewer than 16 at the very end
+    QFinish finish;
+  };
+
   template <int M, int NV>
-  static IRK_INLINE void tile(const QPanel& t, const QConvParams& p, int64_t i, bool plain) {
+  static IRK_INLINE void tile(const Common& c, const int8_t* const* rows, char* out, const int8_t* res) {
     int32x4_t acc[M][NV];
+    const int32_t* bias = c.bias;
     unroll<M>([&](auto r) IRK_LAMBDA {
-      const int32_t* bias = t.bias;
-      asm volatile("" : "+r"(bias));  // a load per row is shorter than copies between registers
+      bias = later(bias);  // loads for every row are shorter than copies between registers
       unroll<NV>([&](auto v) IRK_LAMBDA { acc[r][v] = vld1q_s32(bias + 4 * v); });
     });
-    const int8_t* w = reinterpret_cast<const int8_t*>(t.w);
-    const int8_t* const* rows = t.rows + i;
+    const int8_t* w = c.w;
     const int8_t* a[M];
-    int64_t s = 0;
-    do {
-      unroll<M>([&](auto r) IRK_LAMBDA { a[r] = rows[r] + p.rows.seg[s]; });
-      for (int64_t k = p.rows.run >> 5; k > 0; k--) {
+    unroll<M>([&](auto r) IRK_LAMBDA { a[r] = rows[r]; });  // a first run has no offset
+    for (int64_t s = 1;; s++) {
+      for (int64_t k = c.turns; k > 0; k--) {
         int8x16_t lo[M], hi[M];
         unroll<M>([&](auto r) IRK_LAMBDA {
           const int8x16x2_t v = vld1q_s8_x2(a[r]);
@@ -55,7 +61,7 @@ struct OpsDot {
         unroll<4>([&](auto j) IRK_LAMBDA { step<j>(acc, lo, w); });
         unroll<4>([&](auto j) IRK_LAMBDA { step<j>(acc, hi, w); });
       }
-      if (p.rows.run & 16) {
+      if (c.half) {
         int8x16_t v[M];
         unroll<M>([&](auto r) IRK_LAMBDA {
           v[r] = vld1q_s8(a[r]);
@@ -63,27 +69,43 @@ struct OpsDot {
         });
         unroll<4>([&](auto j) IRK_LAMBDA { step<j>(acc, v, w); });
       }
-    } while (++s < p.rows.segs);
-    const int64_t rest = p.rows.run & 15;
-    if (rest) {
+      if (s == c.segs) break;
+      unroll<M>([&](auto r) IRK_LAMBDA { a[r] = rows[r] + c.seg[s]; });
+    }
+    if (c.rest) {
       int8x16_t v[M];
       unroll<M>([&](auto r) IRK_LAMBDA { v[r] = vld1q_s8(a[r]); });
       step<0>(acc, v, w);
-      if (rest > 4) step<1>(acc, v, w);
-      if (rest > 8) step<2>(acc, v, w);
-      if (rest > 12) step<3>(acc, v, w);
+      if (c.rest > 4) step<1>(acc, v, w);
+      if (c.rest > 8) step<2>(acc, v, w);
+      if (c.rest > 12) step<3>(acc, v, w);
     }
-    finish_tile(acc, t, p, i, plain);
+    finish_rows(acc, c.finish, out, res);
   }
 
   template <int NV>
   __attribute__((noinline)) static void panel(const QPanel& t, const QConvParams& p) {
-    const bool plain = finish_plain(p);
-    int64_t i = 0;
-    for (; i + 4 <= t.count; i += 4) tile<4, NV>(t, p, i, plain);
-    if (t.count - i == 3) tile<3, NV>(t, p, i, plain);
-    if (t.count - i == 2) tile<2, NV>(t, p, i, plain);
-    if (t.count - i == 1) tile<1, NV>(t, p, i, plain);
+    const float magic = plain_magic(p);
+    const Common c = {reinterpret_cast<const int8_t*>(t.w),
+                      t.bias,
+                      p.rows.seg,
+                      p.rows.segs,
+                      p.rows.run >> 5,
+                      p.rows.run & 16,
+                      p.rows.run & 15,
+                      {t.m, t.n, p.oc, p.f32 || t.n != 4 * NV, finish_plain(p), &magic, &p}};
+    const int8_t* const* rows = t.rows;
+    char* out = t.out;
+    const int8_t* res = t.res;
+    const int64_t osize = p.f32 ? 4 : 1, out_step = 4 * p.oc * osize, res_step = res ? 4 * p.oc : 0;
+    const int64_t rest = t.count & 3;
+    for (const int8_t* const* end = rows + t.count - rest; rows != end; rows += 4) {
+      tile<4, NV>(c, rows, out, res);
+      out += out_step, res += res_step;
+    }
+    if (rest == 3) tile<3, NV>(c, rows, out, res);
+    if (rest == 2) tile<2, NV>(c, rows, out, res);
+    if (rest == 1) tile<1, NV>(c, rows, out, res);
   }
 };
 
