@@ -98,7 +98,7 @@ def check(
     ]
     if bless:
         golden.keep(verdicts)
-        out.print(f"kept {len(verdicts)} counts in {armgolden.FILE.relative_to(ROOT)}")
+        out.print(f"kept {len(verdicts)} counts in {armgolden.FILE}")
         return
     table = Table("model", "cpu", "golden", "now", "what", title="instructions of one inference")
     for v in verdicts:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from bench import armcount, armgolden, armmca, armroot
+from bench import arm64, armcount, armgolden, armmca, armroot
 from bench.armcount import CLASSES, Counter, total
 
 ROOT = Path(__file__).parents[2]
@@ -122,7 +124,9 @@ def test_counts_of_a_model_are_repeatable_and_its_steps_add_up(counter: Counter,
         assert {"qeltwise", "qconv", "qlinear"} <= {s.family for s in found.steps}
         parts, whole = sum(total(s.counts) for s in found.steps), total(found.counts)
         assert 0 < whole - parts < 100 * (len(found.steps) + 3)  # what is left is the runtime's own
-        assert any("qconv" in b.symbol or "tile" in b.symbol for b in found.hot)
+        spent = [b.instructions for b in found.hot]
+        assert spent == sorted(spent, reverse=True) and sum(spent) < whole
+        assert all(re.fullmatch(r".+\+0x[0-9a-f]+", b.symbol) for b in found.hot)
 
 
 @needs_tools
@@ -157,13 +161,49 @@ def test_golden_verdicts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert list(json.loads(armgolden.FILE.read_text())["counts"]) == ["other.int8"]  # counts of two compilers don't mix
 
 
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "bench/arm64.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
 @needs_tools
 @pytest.mark.slow
 def test_golden_counts() -> None:
     if reason := armgolden.Golden.load().incomparable():
         pytest.skip(reason)
-    done = subprocess.run([sys.executable, "bench/arm64.py", "check"], cwd=ROOT, capture_output=True, text=True)
+    done = bench("check")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_tools
+def test_check_fails_where_more_is_counted_than_golden(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(armgolden, "FILE", tmp_path / "golden.json")
+    runner, check = CliRunner(), ["check", "ad_autoencoder"]
+    assert isinstance(runner.invoke(arm64.app, check).exception, armcount.CountError)  # no golden counts yet
+    assert runner.invoke(arm64.app, [*check, "--bless"]).exit_code == 0
+    assert runner.invoke(arm64.app, check).exit_code == 0
+    golden = json.loads(armgolden.FILE.read_text())
+    counts = golden["counts"]["ad_autoencoder.int8"]["cortex-a76"]
+    counts["vload"] = int(counts["vload"] * 0.97)
+    armgolden.FILE.write_text(json.dumps(golden))
+    assert runner.invoke(arm64.app, check).exit_code == 1
+
+
+@needs_tools
+def test_count_prints_steps_and_writes_json(tmp_path: Path) -> None:
+    out = tmp_path / "counts.json"
+    done = bench(
+        "count", "ad_autoencoder", "--cpu", "cortex-a76", "--steps", "--hot", "2", "--classes", "--json", str(out)
+    )
+    assert done.returncode == 0, done.stderr
+    assert "qlinear.s8s8.neondot" in done.stdout and "hottest blocks" in done.stdout
+    int8, fp32 = json.loads(out.read_text())
+    assert (int8["model"], int8["precision"], fp32["precision"]) == ("ad_autoencoder", "int8", "fp32")
+    ours = int8["engines"]["irkit"]
+    assert ours["total"] == sum(ours["classes"].values()) > ours["classes"]["dot"] >= 264192 // 16  # its MACs
+    assert {"family", "kernel", "layer", "classes"} == set(ours["steps"][0])
+    assert "unknown network 'resnet9000'" in bench("count", "resnet9000").stderr
+    assert "--root and --peers go together" in bench("count", "--root", str(tmp_path)).stderr
 
 
 LISTING = """
