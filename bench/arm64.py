@@ -136,8 +136,8 @@ def mca(
 @app.command()
 def setup(root: Annotated[Path, typer.Argument(help="The folder to make.")]) -> None:
     """Make an arm64 root with Python, NumPy, LiteRT and ONNX Runtime: Debian packages and wheels, unpacked (400 MB)."""
-    armroot.make_root(root)
-    out.print(f"{root}: " + ", ".join(f"{name} {version}" for name, version in sorted(armroot.installed(root).items())))
+    armroot.setup(root)
+    out.print(f"{root}: " + ", ".join(f"{name} {version}" for name, version in armroot.installed(root).items()))
 
 
 def _artifacts(models: list[str], precisions: list[str], build: Path) -> list[tuple[str, str, Path]]:

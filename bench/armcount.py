@@ -142,7 +142,7 @@ class Counter:
     def peer(self, engine: str, model: Path, cpu: str, root: Path) -> Inference:
         """Counts one call of another engine ("litert", "ort"); see arm64/peer.py. Counts of a file are remembered."""
         state = model.stat()
-        wheels = sorted(armroot.installed(root).items())
+        wheels = armroot.installed(root)
         key = json.dumps([engine, str(model.resolve()), state.st_size, state.st_mtime_ns, cpu, wheels])
         memory = self.build / "peers.json"
         known = json.loads(memory.read_text()) if memory.exists() else {}
