@@ -52,6 +52,8 @@ struct VecNeon {
   // FMIN and FMAX treat NaN and signed zeros otherwise.
   static F min(F a, F b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
   static F max(F a, F b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+  // min(hi, max(lo, x)) for a hi other than -0, which FMIN alone would prefer to +0.
+  static F clip(F x, F lo, F hi) { return vminq_f32(hi, max(lo, x)); }
   static F floor(F a) { return vrndmq_f32(a); }
   static F ceil(F a) { return vrndpq_f32(a); }
 

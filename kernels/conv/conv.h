@@ -34,7 +34,7 @@ struct ConvPhase {
   int64_t oy, ox;          // first output pixel
   int64_t m;               // rows: images * grid_h * grid_w
   int64_t y0, y1, x0, x1;  // grid ranges in which no tap falls outside the input (may be empty)
-  int64_t taps;
+  int64_t taps, nx;        // nx of them in a row of the window
   const int32_t *dy, *dx;  // input offset of each tap
   const int64_t* tap_off;  // the same in floats
   int64_t merge;           // > 1: so many consecutive taps are contiguous in memory where x is in [x0, x1)
@@ -59,6 +59,7 @@ struct ConvParams {
   int max_rows;        // of the register tile of the widest panel
   bool prefetch;       // weights come from afar: fetch the next panel while one is in use
   bool n_major;        // item order within a group: all row blocks of a column block first
+  bool window;         // windows of few channels that reach beside the input are copied to scratch
   int nphases;
   const ConvPhase* phases;
   int64_t max_taps;
@@ -68,9 +69,9 @@ struct ConvParams {
 // Entries of bufs; linear and transposed convolution have the same ones.
 enum ConvBuf { kConvX = 0, kConvW, kConvBias, kConvResidual, kConvSlope, kConvOut, kConvScratch };
 
-// Bytes of scratch: output pointers and tap pointers of one row block (whole tiles).
-inline int64_t conv_scratch(int64_t block_rows, int64_t max_rows, int64_t max_taps) {
-  return (block_rows + max_rows) * (max_taps + 1) * static_cast<int64_t>(sizeof(void*)) + 64;
+// Bytes of scratch: output pointers and tap pointers of one row block (whole tiles), and windows of `copied` floats.
+inline int64_t conv_scratch(int64_t block_rows, int64_t max_rows, int64_t max_taps, int64_t copied) {
+  return (block_rows + max_rows) * (max_taps + 1) * static_cast<int64_t>(sizeof(void*)) + block_rows * copied * 4 + 64;
 }
 
 }  // namespace irk

@@ -12,9 +12,9 @@ constexpr int64_t kChunk = 16;        // steps between prefetches
 constexpr int64_t kAhead = 16 << 10;  // bytes ahead when a panel is used only once
 
 // The activations that a clip can't express, over the finished columns of a tile (still in the first-level cache).
-void activate(const ConvParams& p, const float* slope, float* const* out, int64_t rows, int64_t n) {
+void activate(const ConvParams& p, const float* slope, float* const* out, int64_t col, int64_t rows, int64_t n) {
   for (int64_t i = 0; i < rows; i++) {
-    float* y = out[i];
+    float* y = out[i] + col;
     for (int64_t c = 0; c < n; c += V::N) {
       const int64_t left = n - c;
       V::F x = left < V::N ? V::load_n(y + c, left) : V::load(y + c);
@@ -42,9 +42,43 @@ struct RowTile {
 // Place of a row in a buffer that holds `rows` of them.
 inline int64_t wrap(int64_t row, int64_t rows) { return row < rows ? row : row % rows; }
 
-// Row pointers of grid rows [m0, m0 + rows) of a phase: out[i] and table[t * rows + i].
+// n floats, where no loop is worth the set-up of a vector loop.
+inline void zeros(float* y, int64_t n) {
+  for (int64_t i = 0; i < n; i++) {
+    asm("");
+    y[i] = 0;
+  }
+}
+inline void copy(const float* x, float* y, int64_t n) {
+  if (n >= 4) {
+    for (int64_t i = 0; i < n - 4; i += 4) __builtin_memcpy(y + i, x + i, 16);
+    __builtin_memcpy(y + n - 4, x + n - 4, 16);
+    return;
+  }
+  for (int64_t i = 0; i < n; i++) {
+    asm("");
+    y[i] = x[i];
+  }
+}
+
+// The window whose first tap is at input pixel (y0, x0), b points there: ny * nx pixels of icg floats.
+void gather(const ConvParams& p, int64_t ny, int64_t nx, int64_t dy, int64_t y0, int64_t x0, const float* b, float* d) {
+  const int64_t lo = x0 < 0 ? -x0 : 0, hi = p.iw - x0 < nx ? p.iw - x0 : nx;
+  for (int64_t i = 0; i < ny; i++, y0 += dy, b += dy * p.iw * p.ic, d += nx * p.icg) {
+    if (y0 < 0 || y0 >= p.ih || hi <= lo) {
+      zeros(d, nx * p.icg);
+      continue;
+    }
+    zeros(d, lo * p.icg);
+    copy(b + lo * p.icg, d + lo * p.icg, (hi - lo) * p.icg);
+    zeros(d + hi * p.icg, (nx - hi) * p.icg);
+  }
+}
+
+// Row pointers of grid rows [m0, m0 + rows) of a phase: out[i] and table[t * rows + i]. Windows of few channels that
+// reach beside the input are copied to `window`, as their taps would be too many to walk.
 RowTile point(const ConvParams& p, const ConvPhase& ph, const float* x, float* y, int64_t m0, int64_t rows, float** out,
-              const float** table) {
+              const float** table, float* window) {
   const int64_t j0 = m0 % ph.grid_w, i0 = m0 / ph.grid_w % ph.grid_h, n0 = m0 / ph.grid_w / ph.grid_h;
   const int64_t x_step = p.in_step[1] * p.ic, y_step = p.out_step[1] * p.oc;
   const float* base[16];
@@ -74,20 +108,29 @@ RowTile point(const ConvParams& p, const ConvPhase& ph, const float* x, float* y
     }
     return {rows, ph.taps / step, p.icg * step, 0};
   }
-  int64_t ys[16], xs[16];
-  i = i0, j = j0;
-  for (int64_t r = 0; r < rows; r++) {
-    ys[r] = i * p.in_step[0];
-    xs[r] = j * p.in_step[1];
-    if (++j == ph.grid_w) j = 0, i = i + 1 == ph.grid_h ? 0 : i + 1;
-  }
-  for (int64_t t = 0; t < ph.taps; t += step, q += rows) {
-    const int64_t off = ph.tap_off[t], dy = ph.dy[t], dx = ph.dx[t];
-    for (int64_t r = 0; r < rows; r++) {
-      const bool in = static_cast<uint64_t>(ys[r] + dy) < static_cast<uint64_t>(p.ih) &&
-                      static_cast<uint64_t>(xs[r] + dx) < static_cast<uint64_t>(p.iw);
-      q[r] = in ? base[r] + off : p.zero;
+  if (p.window) {
+    const int64_t nx = ph.merge, ny = ph.taps / nx, dy = ny > 1 ? ph.dy[nx] - ph.dy[0] : 1, k = ph.taps * p.icg;
+    i = i0, j = j0;
+    for (int64_t r = 0; r < rows; r++, window += k) {
+      gather(p, ny, nx, dy, i * p.in_step[0] + ph.dy[0], j * p.in_step[1] + ph.dx[0], base[r] + ph.tap_off[0], window);
+      table[r] = window;
+      if (++j == ph.grid_w) j = 0, i = i + 1 == ph.grid_h ? 0 : i + 1;
     }
+    return {rows, 1, k, 0};
+  }
+  i = i0, j = j0;
+  for (int64_t r = 0; r < rows; r++, q++) {
+    const int64_t y0 = i * p.in_step[0], x0 = j * p.in_step[1];
+    const float** d = q;
+    for (int64_t t = 0; t < ph.taps;) {  // a row of taps
+      const bool in = static_cast<uint64_t>(y0 + ph.dy[t]) < static_cast<uint64_t>(p.ih);
+      for (const int64_t stop = t + ph.nx; t < stop; t += step, d += rows) {
+        asm("");  // as in zeros()
+        *d =
+            in && static_cast<uint64_t>(x0 + ph.dx[t]) < static_cast<uint64_t>(p.iw) ? base[r] + ph.tap_off[t] : p.zero;
+      }
+    }
+    if (++j == ph.grid_w) j = 0, i = i + 1 == ph.grid_h ? 0 : i + 1;
   }
   return {rows, ph.taps / step, p.icg * step, 0};
 }
@@ -102,13 +145,14 @@ void block(const ConvParams& p, const ConvPhase& ph, const Table& fns, void* con
   const int64_t res_off = res ? res - static_cast<const char*>(bufs[irk::kConvOut]) : 0;
   float** out = static_cast<float**>(bufs[irk::kConvScratch]);
   const float** table = const_cast<const float**>(out + p.block_rows + p.max_rows);
+  float* window = reinterpret_cast<float*>(table + (p.block_rows + p.max_rows) * p.max_taps);
   const int64_t k = ph.taps * p.icg;
   const int64_t m = m1 - m0, tiles = (m + p.max_rows - 1) / p.max_rows;
   RowTile rt[64];
   int64_t used = 0;
   for (int64_t t = 0; t < tiles; t++) {
     const int64_t a = t * m / tiles, b = (t + 1) * m / tiles;
-    rt[t] = point(p, ph, x, y, m0 + a, b - a, out + a, table + used);
+    rt[t] = point(p, ph, x, y, m0 + a, b - a, out + a, table + used, window + a * k);
     rt[t].first = used;
     used += rt[t].rows * rt[t].taps;
   }
@@ -121,8 +165,10 @@ void block(const ConvParams& p, const ConvPhase& ph, const Table& fns, void* con
     t.res = res_off;
     t.has_res = res != nullptr;
     t.n = n;
+    t.col = c0;
     t.lo = p.act.lo;
     t.hi = p.act.hi;
+    t.clips = p.act.lo != -__builtin_inff() || p.act.hi != __builtin_inff();
     // While the tiles of this panel are computed, the next one comes closer, an equal part with each tile.
     const int64_t panel = nv * V::N * k * 4, distance = tiles > 1 || panel < kAhead ? panel : kAhead;
     const bool ahead = p.prefetch && k >= kChunk;
@@ -134,12 +180,10 @@ void block(const ConvParams& p, const ConvPhase& ph, const Table& fns, void* con
       t.run = rt[r].run;
       t.chunk = ahead ? kChunk : t.run;
       t.ahead = reinterpret_cast<const char*>(t.w) + distance + r * panel / tiles;
-      float* cols[16];
-      for (int64_t i = 0; i < rt[r].rows; i++) cols[i] = o[i] + c0;
-      t.out = cols;
+      t.out = o;
       fns.fn[nv][rt[r].rows](t);
       if (p.act.act != Act::clip)
-        activate(p, p.slope ? p.slope + g * p.nvec * V::N + c0 : nullptr, cols, rt[r].rows, n);
+        activate(p, p.slope ? p.slope + g * p.nvec * V::N + c0 : nullptr, o, c0, rt[r].rows, n);
       o += rt[r].rows;
     }
   }

@@ -48,6 +48,55 @@ IRK_INLINE void step(float32x4_t (&acc)[MR][NV], const float32x4_t* x, const W& 
   }
 }
 
+// The end of a tile whose last vector is partly used: `acc` holds it row by row.
+__attribute__((noinline)) void finish_part(const Tile& t, const float* acc, int rows, int vectors) {
+  const float32x4_t lo = vdupq_n_f32(t.lo), hi = vdupq_n_f32(t.hi);
+  float* const* out = t.out;
+  for (int i = 0; i < rows; i++) {
+    float* y = out[i] + t.col;
+    const float* r = reinterpret_cast<const float*>(reinterpret_cast<const char*>(y) + t.res);
+    for (int j = 0; j < vectors; j++, y += 4, r += 4, acc += 4) {
+      const int64_t n = t.n - 4 * j;
+      float32x4_t v = vld1q_f32(acc);
+      if (t.has_res) v = vaddq_f32(v, n < 4 ? V::load_n(r, n) : vld1q_f32(r));
+      v = vmath::clip<V>(v, lo, hi);
+      if (n < 4) {
+        V::store_n(y, v, n);
+      } else {
+        vst1q_f32(y, v);
+      }
+    }
+  }
+}
+
+template <int MR, int NV>
+IRK_INLINE void finish(const Tile& t, float32x4_t (&acc)[MR][NV]) {
+  if (t.n < 4 * NV) {
+    float all[MR * NV * 4];
+    IRK_UNROLL for (int i = 0; i < MR; i++) {
+      IRK_UNROLL for (int j = 0; j < NV; j++) vst1q_f32(all + (i * NV + j) * 4, acc[i][j]);
+    }
+    return finish_part(t, all, MR, NV);
+  }
+  float* const* out = t.out;
+  if (t.has_res) {
+    IRK_UNROLL for (int i = 0; i < MR; i++) {
+      const float* r = reinterpret_cast<const float*>(reinterpret_cast<const char*>(out[i] + t.col) + t.res);
+      IRK_UNROLL for (int j = 0; j < NV; j++) acc[i][j] = vaddq_f32(acc[i][j], vld1q_f32(r + 4 * j));
+    }
+  }
+  if (t.clips) {
+    const float32x4_t lo = vdupq_n_f32(t.lo), hi = vdupq_n_f32(t.hi);
+    IRK_UNROLL for (int i = 0; i < MR; i++) {
+      IRK_UNROLL for (int j = 0; j < NV; j++) acc[i][j] = V::clip(acc[i][j], lo, hi);
+    }
+  }
+  IRK_UNROLL for (int i = 0; i < MR; i++) {
+    float* y = out[i] + t.col;
+    IRK_UNROLL for (int j = 0; j < NV; j++) vst1q_f32(y + 4 * j, acc[i][j]);
+  }
+}
+
 template <int MR, int NV>
 void tile(const Tile& t) {
   float32x4_t acc[MR][NV];
@@ -94,7 +143,7 @@ void tile(const Tile& t) {
         step<3, 0>(acc, x, b);
       }
     }
-    for (int64_t left = t.run & 3; left > 0; left--) {
+    _Pragma("GCC unroll 1") for (int64_t left = t.run & 3; left > 0; left--) {
       IRK_UNROLL for (int i = 0; i < MR; i++) {
         x[i] = vld1q_dup_f32(a[i]++);
         asm("" : "+r"(a[i]));
@@ -102,6 +151,7 @@ void tile(const Tile& t) {
       float32x4_t b[NV];
       IRK_UNROLL for (int j = 0; j < NV; j++) b[j] = vld1q_f32(w + 4 * j);
       w += 4 * NV;
+      asm("" : "+r"(w));
       IRK_UNROLL for (int i = 0; i < MR; i++) {
         IRK_UNROLL for (int j = 0; j < NV; j++) acc[i][j] = vfmaq_f32(acc[i][j], b[j], x[i]);
       }

@@ -43,6 +43,7 @@ Status read_act(StepContext& ctx, const Tensor* slope, int64_t oc, ActParams* ac
     IRK_TRY(ctx.attr_f32("lo", &act->lo));
     IRK_TRY(ctx.attr_f32("hi", &act->hi));
     if (!(act->lo <= act->hi)) return fail(Code::bad_file, "%s: clip range is empty", ctx.loc);
+    act->hi += 0.0f;  // no -0: the kernels of all ISAs then give the same zeros
     return {};
   }
   if (!strcmp(name, "hardswish")) {
@@ -72,6 +73,7 @@ namespace {
 constexpr int64_t kCache = 512 << 10;  // part of a second-level cache that weights or activations may fill
 constexpr int64_t kFewRows = 512;      // with more, the time to fetch weights does not matter
 constexpr int64_t kNear = 64 << 10;    // weights of this size count as near
+constexpr int64_t kFewChannels = 8;    // fewer: the taps of a window are too short to be walked one by one
 constexpr int64_t kMaxTiles = 64;      // of a row block; fixed by an array in the kernel
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -234,6 +236,7 @@ Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out) {
     ph.m = s.n * ph.grid_h * ph.grid_w;
     const int64_t ny = axis_taps(s, 0, ph.oy, ty, oy), nx = axis_taps(s, 1, ph.ox, tx, ox);
     ph.taps = ny * nx;
+    ph.nx = nx;
     interior(oy, ny, p->in_step[0], s.ih, ph.grid_h, &ph.y0, &ph.y1);
     interior(ox, nx, p->in_step[1], s.iw, ph.grid_w, &ph.x0, &ph.x1);
     auto* dy = static_cast<int32_t*>(ctx.alloc->alloc(max64(ph.taps, 1) * 16));
@@ -248,6 +251,7 @@ Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out) {
     }
     ph.dy = dy, ph.dx = dx, ph.tap_off = off;
     ph.merge = !s.transposed && s.dilation[1] == 1 && s.groups == 1 && nx > 0 ? nx : 1;
+    p->window = ph.merge > 1 && p->icg < kFewChannels;
     max_taps = max64(max_taps, ph.taps);
     max_run = max64(max_run, p->icg * ph.merge);
     const int64_t count = s.groups * padded * ph.taps * p->icg;
@@ -292,7 +296,7 @@ Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out) {
   out->params = p;
   out->items = first_item;
   out->grain = 1 + static_cast<int64_t>(100000 / item_macs);
-  out->scratch = conv_scratch(p->block_rows, p->max_rows, max_taps);
+  out->scratch = conv_scratch(p->block_rows, p->max_rows, max_taps, p->window ? k : 0);
   out->kernel = IRK_KERNEL_NAME("conv.f32", row);
   return {};
 }

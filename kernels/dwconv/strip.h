@@ -84,7 +84,7 @@ void strip(const DwParams& p, const Strip& s, int64_t j0, int64_t n, int64_t v0,
         columns<K, S, T, false>(w, wp, bias, x, off, 0, 0, nullptr, acc);
       }
       if (clip) {
-        IRK_UNROLL for (int j = 0; j < T; j++) store_at(y + off[j], vmath::clip<V>(acc[j], lo, hi));
+        IRK_UNROLL for (int j = 0; j < T; j++) store_at(y + off[j], V::clip(acc[j], lo, hi));
       } else {
         IRK_UNROLL for (int j = 0; j < T; j++) store_at(y + off[j], acc[j]);
         finish_at(p, y, s.res ? s.res + (y - s.out) : nullptr, p.slope ? p.slope + c : nullptr, p.c * 4, T);
