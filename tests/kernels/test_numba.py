@@ -4,16 +4,56 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import irkit
 from irkit.backend.kernel import Step, lower
 from irkit.backend.native import eltwise
 from irkit.backend.numba_fused import attach, available, compile_program, compile_step
+from irkit.ir.graph import Graph, Value
+from irkit.ir.opdef import OpDef
 from irkit.ir.types import Array, TensorType
-from irkit.ops import softmax
+from irkit.ops import (
+    abs_,
+    add,
+    ceil,
+    clip,
+    const,
+    div,
+    elu,
+    erf,
+    exp,
+    floor,
+    gelu,
+    hardsigmoid,
+    hardswish,
+    leaky_relu,
+    log,
+    maximum,
+    minimum,
+    mish,
+    mul,
+    neg,
+    pow_,
+    reciprocal,
+    relu,
+    return_,
+    rsqrt,
+    sigmoid,
+    sign,
+    silu,
+    softmax,
+    softplus,
+    sqrt,
+    square,
+    sub,
+    tanh,
+)
 from irkit.ops.elementwise import EDGES
+from tests.builds import emulated, machine, needs_arm64, run
 from tests.kernels.test_eltwise import ORDERS, SHAPES, chain
 from tests.kernels.util import graph_of, load_step, same_bits
 
@@ -113,3 +153,57 @@ def test_numba_is_imported_late() -> None:
     code = "import sys, irkit.backend.numba_fused as m; assert m.available(); assert 'numba' not in sys.modules"
     assert available()
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def bodies() -> tuple[Graph, Array]:
+    """Fused bodies that together hold every elementwise operation; special values, all magnitudes, ordinary numbers."""
+    shape = (1, 16, 200, 200)
+    g = Graph()
+    x = g.add_input(TensorType(shape), "x")
+    channel = g.emit(const, value=np.linspace(-2, 2, 16, dtype=np.float32).reshape(16, 1, 1)).result
+    three = g.emit(const, value=np.array(3, np.float32)).result
+
+    def chained(v: Value, *ops: OpDef) -> Value:
+        for op in ops:
+            v = g.emit(op, v).result
+        return v
+
+    def two(op: OpDef, a: Value, b: Value) -> Value:
+        return g.emit(op, a, b).result
+
+    outputs = [
+        two(mul, two(add, chained(x, silu, neg, silu), channel), x),
+        two(sub, g.emit(gelu, x, approximate="tanh").result, g.emit(gelu, two(mul, x, channel)).result),
+        chained(g.emit(clip, two(add, x, channel), lo=-3.0, hi=6.0).result, hardswish, mish, hardsigmoid),
+        chained(two(maximum, x, channel), exp, softplus, log),
+        two(div, chained(x, abs_, sqrt, rsqrt), chained(two(minimum, x, channel), reciprocal, square)),
+        two(pow_, chained(x, tanh, erf, relu), three),
+        g.emit(elu, g.emit(leaky_relu, chained(x, sigmoid, floor, neg), slope=0.1).result, alpha=1.5).result,
+        two(add, chained(x, ceil, sign), two(mul, chained(x, neg, exp), channel)),
+    ]
+    g.emit(return_, *outputs)
+    rng = np.random.default_rng(4)
+    n = x.type.size // 2
+    bits = rng.integers(0, 2**32, n, dtype=np.uint32).view(np.float32)
+    values = np.concatenate([bits, rng.normal(0, 6, n - EDGES.size).astype(np.float32), EDGES])
+    return g, np.asarray(rng.permutation(values).reshape(shape))
+
+
+@pytest.mark.slow
+@needs_arm64
+@pytest.mark.parametrize("cpu", ["cortex-a53"])
+def test_saved_bodies_on_arm64(cpu: str, tmp_path: Path) -> None:
+    """What Numba runs here, an Arm CPU runs from the artifact as programs of kernels/eltwise: the same bits."""
+    g, x = bodies()
+    exe = irkit.compile(g, strict=True)
+    ran = [r.kernel for r in exe.plan.rows]
+    assert len(ran) == len(g.outputs) and all(k.startswith("numba.") for k in ran), ran
+    wants = exe(x)
+    np.save(tmp_path / "x.npy", x)
+    files = [tmp_path / f"{i}.npy" for i in range(len(wants))]
+    outputs = [part for f in files for part in ("--output", f)]
+    command = emulated(cpu, machine("arm64") / "irkit-run", exe.save(tmp_path / "m.irk"))
+    done = run([*command, "--input", tmp_path / "x.npy", *outputs])
+    assert done.returncode == 0, done.stderr
+    for file, want in zip(files, wants, strict=True):
+        assert same_bits(np.load(file), want), file.stem
