@@ -48,16 +48,25 @@ bool three_fit(const QConvShape& s, int64_t c0, int64_t width) {
   return true;
 }
 
-bool small_fit(const QConvShape& s, int64_t c0, int64_t width, const double* sums) {
-  if (s.zy % 2 != 0 || s.lo > -128 || s.hi < 127) return false;
-  for (int64_t c = c0; c < c0 + width; c++)
-    if (sums[c] > kSmallSum || sums[c] * fabs(s.m[c]) > kSmallScaled) return false;
-  return true;
-}
-
 int64_t clip(int64_t v, int64_t hi) { return v < 0 ? 0 : v > hi ? hi : v; }
 
 }  // namespace
+
+bool qdw_lanes(const QConvShape& s, int64_t c0, int64_t width, const double* sums, int32_t* bias, float* m) {
+  bool small = s.zy % 2 == 0 && s.lo == -128 && s.hi == 127;
+  for (int64_t c = c0; c < c0 + width; c++)
+    small = small && sums[c] <= kSmallSum && sums[c] * fabs(s.m[c]) <= kSmallScaled;
+  const int64_t taps = s.kh * s.kw;
+  for (int64_t e = 0; e < width; e++) {
+    const int64_t c = c0 + e;
+    int64_t sum = 0;
+    for (int64_t k = 0; k < taps; k++) sum += s.w[c * taps + k];
+    const int32_t start = static_cast<int32_t>(static_cast<uint32_t>((s.bias ? s.bias[c] : 0) - s.zx * sum));
+    bias[e] = small ? small_sum_bias(start) : start;
+    m[e] = s.m[c];
+  }
+  return small;
+}
 
 Status qdw_direct(StepContext& ctx, const QConvShape& s, Isa isa, const double* sums, const QDwDirect** out) {
   *out = nullptr;
@@ -88,14 +97,7 @@ Status qdw_direct(StepContext& ctx, const QConvShape& s, Isa isa, const double* 
   memset(line, static_cast<int>(s.zx), static_cast<size_t>(line_bytes));
   for (int64_t b = 0; b < blocks; b++) {
     const int64_t c0 = b < p->blocks ? b * width : s.ic - width;
-    const bool small = small_fit(s, c0, width, sums);
-    for (int64_t e = 0; e < width; e++) {
-      int64_t sum = 0;
-      for (int64_t k = 0; k < 9; k++) sum += s.w[(c0 + e) * 9 + k];
-      const int32_t start = static_cast<int32_t>(static_cast<uint32_t>((s.bias ? s.bias[c0 + e] : 0) - s.zx * sum));
-      bias[b * width + e] = small ? small_sum_bias(start) : start;
-      m[b * width + e] = s.m[c0 + e];
-    }
+    const bool small = qdw_lanes(s, c0, width, sums, bias + b * width, m + b * width);
     int8_t* at = w + b * block_bytes(dot, stride);
     if (!dot)
       pack_wide(s, c0, width, at);

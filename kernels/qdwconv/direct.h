@@ -26,6 +26,10 @@ struct QDwDirect {
   int32_t stride, zx, zy, lo, hi;
 };
 
+// Bias, with the zero point of the input folded in, and multipliers of a block of channels, whose sums are small when
+// true is returned.
+bool qdw_lanes(const QConvShape& s, int64_t c0, int64_t width, const double* sums, int32_t* bias, float* m);
+
 // The layer prepared for the level; *out is null for layers that the direct kernels don't take. sums: the largest |sum|
 // of each channel.
 Status qdw_direct(StepContext& ctx, const QConvShape& s, Isa isa, const double* sums, const QDwDirect** out);

@@ -1,6 +1,7 @@
 // NEON with dot products: groups of four rows; a vector holds four taps of four channels.
 #include "qdwconv/direct_dot.h"
 #include "qdwconv/neon_common.h"
+#include "qdwconv/tall_dot.h"
 
 namespace irk {
 namespace {
@@ -70,9 +71,11 @@ struct DirectBlock {
 }  // namespace irk
 
 extern "C" void irk_qdwconv_s8s8_neondot(void* const* bufs, const void* params, int64_t begin, int64_t end) {
-  const irk::QDwDirect* direct = static_cast<const irk::QDwParams*>(params)->direct;
-  if (direct)
-    irk::direct_items<irk::DirectBlock>(*direct, bufs, begin, end);
+  const irk::QDwParams& p = *static_cast<const irk::QDwParams*>(params);
+  if (p.direct)
+    irk::direct_items<irk::DirectBlock>(*p.direct, bufs, begin, end);
+  else if (p.tall)
+    irk::tall_items(*p.tall, bufs, begin, end);
   else
     irk::qdw_run<irk::Ops>(bufs, params, begin, end);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "qdwconv/direct.h"
+#include "qdwconv/tall.h"
 #include "runtime/kernel_name.h"
 
 namespace irk {
@@ -136,6 +137,13 @@ Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
     const QDwDirect& d = *p->direct;
     out->items = s.n * d.bands * d.blocks;
     out->grain = most(1, pk.grain * d.blocks / (d.band * s.ow * s.ic));
+    return Status();
+  }
+  IRK_TRY(qdw_tall(ctx, s, row->isa, sums, &p->tall, &out->scratch));
+  if (p->tall) {
+    const QDwTall& t = *p->tall;
+    out->items = s.n * t.bands * t.blocks;
+    out->grain = most(1, pk.grain * t.blocks / (t.band * s.ow * s.ic));
     return Status();
   }
 

@@ -23,6 +23,7 @@ struct QDwBlock {
 };
 
 struct QDwDirect;
+struct QDwTall;
 
 struct QDwParams {
   int64_t ih, iw, c, oh, ow;
@@ -44,7 +45,8 @@ struct QDwParams {
   int32_t zx, zy, zr, lo, hi;
   float mr;
   bool f32, residual, wide, clamped;
-  const QDwDirect* direct;  // then nothing above counts
+  const QDwDirect* direct;  // when one of these is there, nothing above counts
+  const QDwTall* tall;
 };
 
 }  // namespace irk

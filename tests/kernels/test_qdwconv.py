@@ -92,18 +92,20 @@ def test_random_layers(seed: int) -> None:
     run(rng, (int(rng.integers(1, 3)), int(rng.integers(2, 150)), h, w), (kh, kw), **attrs)
 
 
+@pytest.mark.parametrize("kernel", [3, 5, 7])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", range(1, 11))
 @pytest.mark.parametrize("zero", [-128, 31])
-def test_3x3(stride: int, size: int, zero: int) -> None:
-    """The shape of nearly all depthwise layers: small images, all paddings, even and odd zero points of the output."""
+def test_square_kernels(kernel: int, stride: int, size: int, zero: int) -> None:
+    """The shapes of nearly all depthwise layers: small images, all paddings, even and odd zero points of the output."""
     rng = np.random.default_rng(size)
     y = Quant.per_tensor(0.2, zero)
     for pads in [(0, 0, 0, 0), (1, 1, 1, 1), (0, 0, 1, 1), (1, 0, 0, 1), (0, 1, 2, 2), (2, 2, 2, 3), (3, 3, 3, 0)]:
         for c in (8, 16, 21, 40):
             h, w = int(rng.integers(1, 9)), size
-            if h + pads[0] + pads[2] >= 3 and w + pads[1] + pads[3] >= 3:
-                run(rng, (2, c, h, w), (3, 3), strides=(stride, stride), pads=pads, zero=zero, quant=y, threads=(1, 2))
+            if h + pads[0] + pads[2] >= kernel and w + pads[1] + pads[3] >= kernel:
+                attrs: dict[str, Any] = {"strides": (stride, stride), "pads": pads, "zero": zero, "quant": y}
+                run(rng, (2, c, h, w), (kernel, kernel), threads=(1, 2), **attrs)
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -1,0 +1,40 @@
+// Depthwise layers of any kernel and stride on NEON with dot products, for int8 output without residual.
+//
+// Input rows, counted from the first row of padding, are interleaved four by four into scratch (L1), each once: a lane
+// then holds rows 4k to 4k + 3 of one channel and column. A ring of such groups is as long as two output rows need;
+// padding is written as zero points. Two output rows and four columns of eight channels are summed at once, so that
+// each vector of weights serves four columns and each vector of input two rows. 5x5: 100 instructions for 16 outputs with
+// stride 1 (40 dot products, 18 for the epilogue), 118 with stride 2.
+#pragma once
+#include "qconv/qconv.h"
+
+namespace irk {
+
+constexpr int64_t kTallWidth = 16;  // channels of a block
+constexpr int64_t kTallColumns = 4;
+constexpr int64_t kTallRing = 8;  // most groups
+
+struct QDwTall {
+  int64_t ih, iw, c, oh, ow;
+  int64_t kw, sh, sw, dw, pt, pl;
+  int64_t band, bands;  // output rows per item, even unless it is the only one; items per block and image
+  int64_t blocks;       // whole blocks of channels
+  bool rest;            // channels beyond them: the item of the last block makes these too, in a block that overlaps it
+  int64_t groups[2];    // that a pair of output rows needs, if the first one's first row is lane 0 or 2 of its group
+  int64_t ring;         // groups in scratch
+  int64_t columns;      // of a group in scratch, padding included
+  int64_t slack;        // columns more that a last tile reads
+  int64_t phase_bytes;  // of the weights of one of the two cases
+  const int8_t* line;   // zero points, a row of the image
+  const int8_t* w;      // [block][phase][eight channels][group][kernel column][output row][half]
+  const int32_t* bias;  // [block][channel]; small_sum_bias in small blocks
+  const float* m;       // [block][channel]
+  const uint8_t* kinds;  // [block], see direct.h
+  int32_t zx, zy, lo, hi;
+};
+
+// The layer prepared; *out is null for layers that this kernel doesn't take. sums: the largest |sum| of each channel.
+Status qdw_tall(StepContext& ctx, const QConvShape& s, Isa isa, const double* sums, const QDwTall** out,
+                int64_t* scratch);
+
+}  // namespace irk
