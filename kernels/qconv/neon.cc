@@ -6,8 +6,9 @@
 // pair to every channel (build.cc packs accordingly), so no activation is duplicated and no sum is reduced at the end.
 // The rest of the depth takes one step of 8 and one of 4.
 //
-// The loop of 4 rows and 16 channels: 221 instructions for 1024 products (192 multiply, 12 turn, 4 + 8 load), 252 cycles
-// cycles on cortex-a55 by llvm-mca 14.
+// The loop of 4 rows and 16 channels, 16 depths a turn: 219 instructions for 1024 products (192 multiply, 12 turn,
+// 4 + 8 load), 28 registers; llvm-mca 14, cortex-a55: 254 cycles, 4.0 multiply-accumulates a cycle. Activations turned
+// beforehand would save 9 instructions and take 276 cycles: loads are dearer than EXT.
 #if defined(__GNUC__) && !defined(__clang__)
 // GCC's scheduling before register allocation moves products up until sums spill.
 #pragma GCC optimize("no-schedule-insns")
@@ -28,53 +29,66 @@ struct OpsNeon {
   }
   static void arrange(const QConvParams&, const int8_t* const*, int64_t, int8_t*) {}
 
-  // Low halves of `low` and the weights multiplied, and high halves of `high` and the weights. The empty asm makes the
-  // next products wait for these sums: started early, they would not fit the registers.
+  // Low halves of `low` and the weights multiplied, and high halves of `high` and the weights.
   template <int M, int NV>
   static IRK_INLINE void multiply(int32x4_t (&acc)[M][NV], int8x16_t (&low)[M], const int8x16_t (&high)[M],
                                   const int8_t*& w) {
+    constexpr int G = M == 1 ? NV : 1;  // columns whose products are interleaved
     int8x16_t wv[NV];
-    unroll<NV>([&](auto v) IRK_LAMBDA {
-      if constexpr (v % 2 == 0) {
-        wv[v] = vld1q_s8(w);
-        if constexpr (v + 1 < NV) wv[v + 1] = vld1q_s8(w + 16);
-        w += v + 1 < NV ? 32 : 16;
+    unroll<NV, G>([&](auto v0) IRK_LAMBDA {
+      constexpr int L = M == 1 ? NV : NV - v0 < 2 ? 1 : 2;  // weights loaded at a time
+      if constexpr (v0 % 2 == 0) {
+        unroll<L>([&](auto v) IRK_LAMBDA { wv[v0 + v] = vld1q_s8(w + 16 * v); });
+        w += 16 * L;
       }
-      int16x8_t two[M];
-      unroll<M>([&](auto r) IRK_LAMBDA { two[r] = vmull_s8(vget_low_s8(low[r]), vget_low_s8(wv[v])); });
+      int16x8_t two[G][M];
+      const auto each = [&](auto f) IRK_LAMBDA {
+        unroll<G>([&](auto v) IRK_LAMBDA { unroll<M>([&](auto r) IRK_LAMBDA { f(v, r); }); });
+      };
+      each([&](auto v, auto r) IRK_LAMBDA { two[v][r] = vmull_s8(vget_low_s8(low[r]), vget_low_s8(wv[v0 + v])); });
       if constexpr (Any) {
-        unroll<M>([&](auto r) IRK_LAMBDA { acc[r][v] = vpadalq_s16(acc[r][v], two[r]); });
-        unroll<M>([&](auto r) IRK_LAMBDA { two[r] = vmull_high_s8(high[r], wv[v]); });
+        each([&](auto v, auto r) IRK_LAMBDA {
+          acc[r][v0 + v] = vpadalq_s16(acc[r][v0 + v], two[v][r]);
+          two[v][r] = vmull_high_s8(high[r], wv[v0 + v]);
+        });
       } else {
-        unroll<M>([&](auto r) IRK_LAMBDA { two[r] = vmlal_high_s8(two[r], high[r], wv[v]); });
+        each([&](auto v, auto r) IRK_LAMBDA { two[v][r] = vmlal_high_s8(two[v][r], high[r], wv[v0 + v]); });
       }
-      unroll<M>([&](auto r) IRK_LAMBDA {
-        int32x4_t sum = vpadalq_s16(acc[r][v], two[r]);
-        int8x16_t next = low[r];
-        asm("" : "+w"(sum), "+w"(next));
-        acc[r][v] = sum;
-        low[r] = next;
+      each([&](auto v, auto r) IRK_LAMBDA {
+        int32x4_t sum = vpadalq_s16(acc[r][v0 + v], two[v][r]);
+        if constexpr (M * NV > 4) {  // the next products wait for these sums: started early, they would not fit
+          int8x16_t next = low[r];
+          asm("" : "+w"(sum), "+w"(next));
+          low[r] = next;
+        }
+        acc[r][v0 + v] = sum;
       });
     });
   }
   static IRK_INLINE int8x16_t turned(int8x16_t v) { return vextq_s8(v, v, 2); }
 
+  // What all tiles of a panel share. A copy, as stores of bytes might change what t and p point to.
+  struct Common {
+    const int8_t* w;
+    const int32_t* bias;
+    const int64_t* seg;
+    int64_t segs, steps, rest;  // a run: steps of 16 depths; 0, 4, 8 or 12 more at the very end
+    QFinish finish;
+  };
+
   template <int M, int NV>
-  static IRK_INLINE void tile(const QPanel& t, const QConvParams& p, int64_t i, bool plain) {
+  static IRK_INLINE void tile(const Common& c, const int8_t* const* rows, char* out, const int8_t* res) {
     int32x4_t acc[M][NV];
+    const int32_t* bias = c.bias;
     unroll<M>([&](auto r) IRK_LAMBDA {
-      const int32_t* bias = t.bias;
-      asm volatile("" : "+r"(bias));  // a load per row is shorter than copies between registers
+      bias = later(bias);  // loads for every row are shorter than copies between registers
       unroll<NV>([&](auto v) IRK_LAMBDA { acc[r][v] = vld1q_s32(bias + 4 * v); });
     });
-    const int8_t* w = reinterpret_cast<const int8_t*>(t.w);
-    const int8_t* const* rows = t.rows + i;
+    const int8_t* w = c.w;
     const int8_t* a[M];
-    const int64_t depth = (p.rows.run + 3) & ~3;
-    int64_t s = 0;
-    do {
-      unroll<M>([&](auto r) IRK_LAMBDA { a[r] = rows[r] + p.rows.seg[s]; });
-      for (int64_t k = depth >> 4; k > 0; k--) {
+    unroll<M>([&](auto r) IRK_LAMBDA { a[r] = rows[r]; });  // a first run has no offset
+    for (int64_t s = 1;; s++) {
+      for (int64_t k = c.steps; k > 0; k--) {
         int8x16_t av[M];
         unroll<M>([&](auto r) IRK_LAMBDA {
           av[r] = vld1q_s8(a[r]);
@@ -86,8 +100,10 @@ struct OpsNeon {
           if constexpr (turn < 3) unroll<M>([&](auto r) IRK_LAMBDA { av[r] = turned(av[r]); });
         });
       }
-    } while (++s < p.rows.segs);
-    if (depth & 8) {
+      if (s == c.segs) break;
+      unroll<M>([&](auto r) IRK_LAMBDA { a[r] = rows[r] + c.seg[s]; });
+    }
+    if (c.rest & 8) {
       int8x16_t a0[M], a1[M];
       unroll<M>([&](auto r) IRK_LAMBDA {
         a0[r] = vreinterpretq_s8_s64(vld1q_dup_s64(reinterpret_cast<const int64_t*>(a[r])));
@@ -101,7 +117,7 @@ struct OpsNeon {
       });
       multiply(acc, a0, a1, w);
     }
-    if (depth & 4) {
+    if (c.rest & 4) {
       int8x16_t a0[M], a1[M];
       unroll<M>([&](auto r) IRK_LAMBDA {
         const int16_t* pair = reinterpret_cast<const int16_t*>(a[r]);
@@ -110,18 +126,34 @@ struct OpsNeon {
       });
       multiply(acc, a0, a1, w);
     }
-    finish_tile(acc, t, p, i, plain);
+    finish_rows(acc, c.finish, out, res);
   }
 
   template <int NV>
   __attribute__((noinline)) static void panel(const QPanel& t, const QConvParams& p) {
-    const bool plain = finish_plain(p);
-    int64_t i = 0;
-    for (; i + Rows <= t.count; i += Rows) tile<Rows, NV>(t, p, i, plain);
+    const float magic = plain_magic(p);
+    const int64_t depth = (p.rows.run + 3) & ~3;
+    const Common c = {reinterpret_cast<const int8_t*>(t.w),
+                      t.bias,
+                      p.rows.seg,
+                      p.rows.segs,
+                      depth >> 4,
+                      depth & 12,
+                      {t.m, t.n, p.oc, p.f32 || t.n != 4 * NV, finish_plain(p), &magic, &p}};
+    const int8_t* const* rows = t.rows;
+    char* out = t.out;
+    const int8_t* res = t.res;
+    const int64_t out_step = p.oc * (p.f32 ? 4 : 1), res_step = res ? p.oc : 0;
+    const int8_t* const* end = rows + t.count;
     if constexpr (Rows > 1) {
-      if (t.count - i == 3) tile<3, NV>(t, p, i, plain);
-      if (t.count - i == 2) tile<2, NV>(t, p, i, plain);
-      if (t.count - i == 1) tile<1, NV>(t, p, i, plain);
+      for (const int8_t* const* stop = end - t.count % Rows; rows != stop; rows += Rows) {
+        tile<Rows, NV>(c, rows, out, res);
+        out += Rows * out_step, res += Rows * res_step;
+      }
+    }
+    for (; rows != end; rows++) {
+      tile<1, NV>(c, rows, out, res);
+      out += out_step, res += res_step;
     }
   }
 };

@@ -160,46 +160,6 @@ IRK_INLINE int8x16_t general_bytes(const int32x4_t (&acc)[NV], const float32x4_t
   return e.narrow(y);
 }
 
-// The epilogue of M rows from row i of a panel on.
-template <int M, int NV>
-IRK_INLINE void finish_tile(const int32x4_t (&acc)[M][NV], const QPanel& t, const QConvParams& p, int64_t i,
-                            bool plain) {
-  const int64_t at = i * p.oc;
-  if (p.f32 || t.n != 4 * NV) {
-    int32_t sums[M * 16];
-    unroll<M>([&](auto r) IRK_LAMBDA {
-      unroll<4>([&](auto v) IRK_LAMBDA { vst1q_s32(sums + 16 * r + 4 * v, acc[r][v < NV ? v : NV - 1]); });
-    });
-    finish_any(sums, M, t.m, t.n, t.res ? t.res + at : nullptr, t.out + at * (p.f32 ? 4 : 1), p);
-    return;
-  }
-  float32x4_t m[NV];
-  load_vectors<NV>(t.m, m);
-  int8_t* out = reinterpret_cast<int8_t*>(t.out) + at;
-  if (plain) {
-    const float32x4_t magic = vdupq_n_f32(plain_magic(p));
-    unroll<M>([&](auto r) IRK_LAMBDA {
-      store_low<NV>(out, plain_bytes<NV>(acc[r], m, magic));
-      out += p.oc;
-    });
-    return;
-  }
-  const RequantNeon e(p.zy, p.lo, p.hi, p.zr, p.mr);
-  if (t.res) {
-    const int8_t* res = t.res + at;
-    unroll<M>([&](auto r) IRK_LAMBDA {
-      const int8x16_t x = load_low<NV>(res);
-      store_low<NV>(out, general_bytes<NV>(acc[r], m, &x, e));
-      out += p.oc, res += p.oc;
-    });
-    return;
-  }
-  unroll<M>([&](auto r) IRK_LAMBDA {
-    store_low<NV>(out, general_bytes<NV>(acc[r], m, nullptr, e));
-    out += p.oc;
-  });
-}
-
 // What the epilogues of a panel's tiles share, to be held in registers or on the stack: stores of bytes might change
 // whatever pointers of QPanel and QConvParams point to, for all the compiler knows.
 struct QFinish {
