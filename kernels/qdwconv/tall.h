@@ -3,8 +3,8 @@
 // Input rows, counted from the first row of padding, are interleaved four by four into scratch (L1), each once: a lane
 // then holds rows 4k to 4k + 3 of one channel and column. A ring of such groups is as long as two output rows need;
 // padding is written as zero points. Two output rows and four columns of eight channels are summed at once, so that
-// each vector of weights serves four columns and each vector of input two rows. 5x5: 100 instructions for 16 outputs with
-// stride 1 (40 dot products, 18 for the epilogue), 118 with stride 2.
+// each vector of weights serves four columns and each vector of input two rows. 5x5: 100 instructions for 16 outputs
+// with stride 1 (40 dot products, 18 for the epilogue), 118 with stride 2.
 #pragma once
 #include "qconv/qconv.h"
 
