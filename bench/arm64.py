@@ -51,6 +51,7 @@ def count(
     classes: Annotated[bool, typer.Option("--classes", help="Counts by class of instruction.")] = False,
     steps: Annotated[bool, typer.Option("--steps", help="Counts of each step, by class.")] = False,
     hot: Annotated[int, typer.Option(help="List this many hottest blocks of code.")] = 0,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The summary as the README has it.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all counts to this file.")] = None,
     build: Build = BUILD,
 ) -> None:
@@ -73,7 +74,10 @@ def count(
                 out.print(_step_table(f"{name} {kind} on {core} ({ours.isa})", ours))
             if hot:
                 out.print(_hot_table(f"{name} {kind} on {core}: hottest blocks", ours))
-    out.print(_summary(rows, classes))
+    if markdown:
+        print(_markdown(rows))
+    else:
+        out.print(_summary(rows, classes))
     if json_file:
         json_file.write_text(json.dumps([_as_json(row) for row in rows], indent=1) + "\n")
 
@@ -182,6 +186,20 @@ def _summary(rows: list[dict[str, Any]], classes: bool) -> Table:
         ratio = [f"{total(found['irkit'].counts) / min(others):.2f}" if others else ""] if len(engines) > 1 else []
         table.add_row(*head, *cells, *ratio)
     return table
+
+
+def _markdown(rows: list[dict[str, Any]]) -> str:
+    """One line per model and precision; of each CPU, ours and the best other."""
+    cpus = list(dict.fromkeys(row["cpu"] for row in rows))
+    titles = ["model", "", *(title for cpu in cpus for title in (cpu, "best other"))]
+    lines = [f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}"]
+    cells: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        found = {engine: total(r.counts) / 1e6 for engine, r in row["engines"].items()}
+        ours, others = found.pop("irkit"), found.values()
+        cell = [f"{ours:.3g}", f"{min(others):.3g}" if others else ""]
+        cells.setdefault((row["model"], row["precision"]), []).extend(cell)
+    return "\n".join([*lines, *(f"| {' | '.join([*head, *row])} |" for head, row in cells.items())])
 
 
 def _millions(counts: Counts) -> list[str]:

@@ -7,6 +7,7 @@ not times, and nothing here is ever given in seconds.
 from __future__ import annotations
 
 import bisect
+import fcntl
 import json
 import os
 import re
@@ -105,8 +106,13 @@ class Counter:
         self._symbols: list[tuple[int, str]] | None = None
 
     def make(self) -> None:
-        """Builds what is not up to date."""
+        """Builds what is not up to date; of several processes, one at a time."""
         self.kernels.mkdir(parents=True, exist_ok=True)
+        with open(self.build / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._make()
+
+    def _make(self) -> None:
         if not (self.kernels / "CMakeCache.txt").exists():
             generator = ["-G", "Ninja"] if shutil.which("ninja") else []
             source = ROOT / "kernels"

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bench import arm64, armcount, armgolden, armmca, armroot
-from bench.armcount import CLASSES, Counter, total
+from bench.armcount import CLASSES, Counter, Inference, total
 
 ROOT = Path(__file__).parents[2]
 TOOLS = armcount.missing_tools()
@@ -204,6 +204,19 @@ def test_count_prints_steps_and_writes_json(tmp_path: Path) -> None:
     assert {"family", "kernel", "layer", "classes"} == set(ours["steps"][0])
     assert "unknown network 'resnet9000'" in bench("count", "resnet9000").stderr
     assert "--root and --peers go together" in bench("count", "--root", str(tmp_path)).stderr
+
+
+def test_markdown_puts_the_best_other_engine_beside_ours() -> None:
+    def inference(n: int) -> Inference:
+        return Inference("", {**dict.fromkeys(CLASSES, 0), "int": n})
+
+    rows = [
+        {"model": "net", "precision": "int8", "cpu": cpu, "engines": {name: inference(n) for name, n in found.items()}}
+        for cpu, found in (("a", {"irkit": 1_230_000, "litert": 3_000_000, "ort": 2_000_000}), ("b", {"irkit": 456}))
+    ]
+    head, _, line = arm64._markdown(rows).splitlines()
+    assert head == "| model |  | a | best other | b | best other |"
+    assert line == "| net | int8 | 1.23 | 2 | 0.000456 |  |"
 
 
 LISTING = """
