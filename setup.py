@@ -95,7 +95,7 @@ class Build(build_ext):
             configure += [
                 f"-DCMAKE_TOOLCHAIN_FILE={toolchain}", f"-DPython_INCLUDE_DIR={python}",
                 f"-DCMAKE_CXX_FLAGS=-idirafter {shlex.quote(str(below))}", f"-DCMAKE_MODULE_LINKER_FLAGS={CROSS_LINK}",
-                f"-DPYTHON_MODULE_EXTENSION={CROSS_SUFFIX}", "-DPYTHON_MODULE_DEBUG_POSTFIX=",
+                f"-DIRKIT_MODULE_SUFFIX={CROSS_SUFFIX}",
             ]  # fmt: skip
         ninja = shutil.which("ninja")
         if ninja and not (folder / "Makefile").exists():
@@ -105,8 +105,8 @@ class Build(build_ext):
             subprocess.run(configure, check=True)
             (folder / "configured").write_text("\n".join(configure))
         subprocess.run(["cmake", "--build", str(folder), "--target", "_native", "--parallel", jobs], check=True)
-        (built,) = (p for p in folder.glob("_native*") if p.suffix in (".so", ".pyd", ".dylib"))
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
+        built = folder / target.name
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists() or target.stat().st_mtime_ns != built.stat().st_mtime_ns:
             temp = target.with_suffix(".tmp")  # renamed over: a process that has the old file mapped keeps it

@@ -131,7 +131,9 @@ def _try(compiler: Compiler, level: str, folder: Path, launch: list[str] | None)
     source, program = folder / f"{level}.cc", folder / level
     source.write_text(TRIAL.format(expression))
     flags = [f"-march={march.replace('armv8.2-a', 'generic') if compiler.is_zig else march}"] if march else []
-    made = _run([*compiler.cxx, *flags, "-O2", str(source), "-o", str(program)])
+    made = _run([*compiler.cxx, *flags, "-O2", "-c", str(source), "-o", f"{program}.o"])
+    if made.returncode == 0:  # linked by itself: zig would make its libraries anew for every -march
+        made = _run([*compiler.cxx, f"{program}.o", "-o", str(program)])
     if made.returncode:
         return Trial(level, False, None, _last_line(made))
     if launch is None:
