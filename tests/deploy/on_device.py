@@ -19,6 +19,7 @@ from irkit.cli.io import read_graph
 from irkit.errors import ArtifactError, DeployError, InputError
 from irkit.quant import observe
 from irkit.sparse import encode
+from irkit.sparse.encodings import decode_csr, encode_csr
 
 DATA = Path(os.environ["IRKIT_TEST_DATA"])
 MODELS = sorted(p.stem for p in DATA.glob("*.irk"))
@@ -67,6 +68,13 @@ def test_compiles_the_same_artifact(pipeline: str, tmp_path: Path) -> None:
         irkit.optimize(graph, pipeline)
     irkit.compile(graph, target="arm64-fp32").save(tmp_path / "net.irk")
     assert (tmp_path / "net.irk").read_bytes() == (DATA / f"net{'.pruned' if pipeline else ''}.bytes").read_bytes()
+
+
+def test_sparse_encoding() -> None:
+    w = np.random.default_rng(0).standard_normal((33, 70), np.float32)
+    w[np.abs(w) < 1.5] = 0
+    csr = encode_csr(w)
+    assert csr.values.size == np.count_nonzero(w) and np.array_equal(decode_csr(csr), w)
 
 
 def test_errors(tmp_path: Path) -> None:

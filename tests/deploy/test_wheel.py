@@ -32,9 +32,12 @@ TESTS = (*(f"tests/kernels/test_{k}.py" for k in KERNELS), "tests/ops/test_quant
 EVERY = 8
 GRAPH = """func @main(%x: f32[1,8,9,9]) {
   %w = const() {value=@w} : f32[16,8,3,3]
-  %y = conv2d(%x, %w, _) {pad=[1,1,1,1]} : f32[1,16,9,9]
+  %y = conv2d(%x, %w, _) {pads=[1, 1, 1, 1]} : f32[1,16,9,9]
   %z = relu(%y) : f32[1,16,9,9]
-  return(%z)
+  %flat = reshape(%z) {shape=[1, 1296]} : f32[1,1296]
+  %v = const() {value=@v} : f32[64,1296]
+  %scores = linear(%flat, %v, _) : f32[1,64]
+  return(%scores)
 }
 """
 
@@ -74,9 +77,10 @@ def data(compiled: Callable[[str, str], Any], tmp_path_factory: pytest.TempPathF
         exe.save(folder / f"{name}.{precision}.irk")
         np.savez(folder / f"{name}.{precision}.in.npz", x)
         np.savez(folder / f"{name}.{precision}.out.npz", *exe.run_flat([x]))
-    w = np.random.default_rng(0).standard_normal((16, 8, 3, 3), np.float32)
+    rng = np.random.default_rng(0)
+    weights = {"w": rng.standard_normal((16, 8, 3, 3), np.float32), "v": rng.standard_normal((64, 1296), np.float32)}
     for suffix, pipeline in (("", ""), (".pruned", "prune{sparsity=0.9}")):
-        graph = irkit.parse(GRAPH, {"w": w})
+        graph = irkit.parse(GRAPH, weights)
         if not pipeline:
             constants: dict[str, Any] = {}
             (folder / "net.ir").write_text(print_graph(graph, constants) + "\n")
