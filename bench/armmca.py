@@ -152,7 +152,8 @@ def _best_loop(code: list[Instruction]) -> list[Instruction] | None:
     inner = [b for b in back if not any(b != o and b[0] <= o[0] and o[1] <= b[1] for o in back)]
     bodies = [[i for i in code if first <= i.address <= last] for first, last in inner]
     best = max(bodies, key=lambda body: (sum(i.macs for i in body), -len(body)), default=[])
-    return best if sum(i.macs for i in best) >= LOOP_MACS else None
+    sums = any(i.macs and "mul" not in i.mnemonic for i in best)  # not only products
+    return best if sums and sum(i.macs for i in best) >= LOOP_MACS else None
 
 
 def _short(function: str) -> str:

@@ -245,14 +245,19 @@ def test_inner_loop_and_its_macs() -> None:
 
 
 @needs_tools
-def test_cycles_of_the_dot_product_loop(counter: Counter) -> None:
+def test_inner_loops_of_the_int8_products_keep_the_core_busy(counter: Counter) -> None:
+    """Two sdot a cycle are the limit of Neoverse N1, two smmla that of N2: 32 and 64 MACs."""
     try:
         tool = armmca.find_tool()
     except armcount.CountError as e:
         pytest.skip(str(e))
-    best = armmca.loops(counter.kernels, ["qconv/neondot"], 1)[0]
-    assert best.macs >= 256 and "sdot" in " ".join(best.code)
-    assert 16 < best.macs / tool.cycles(best, "neoverse-n1") <= 32  # two sdot a cycle are the limit
+    for kernel, instruction, core, least in (
+        ("qconv/neondot", "sdot", "neoverse-n1", 30),
+        ("qconv/neoni8mm", "smmla", "neoverse-n2", 60),
+    ):
+        (best,) = armmca.loops(counter.kernels, [kernel], 1)
+        assert best.macs >= 256 and instruction in " ".join(best.code) and core in best.runs_on
+        assert least <= best.macs / tool.cycles(best, core) <= least / 30 * 32
     with pytest.raises(armcount.CountError, match="no kernel file qconv/nothing"):
         armmca.loops(counter.kernels, ["qconv/nothing"], 1)
 
