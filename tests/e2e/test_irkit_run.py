@@ -45,16 +45,17 @@ class Trial:
 
     def run(self, command: list[str], *options: str) -> None:
         """Run the model; AssertionError when any bit of any output is another."""
-        folder = self.model.parent / "-".join([command[2] if len(command) > 1 else "here", *options]).replace(",", "-")
+        where = " ".join([command[2] if len(command) > 1 else "here", *options])
+        folder = self.model.parent / where
         folder.mkdir()
         files = [folder / f"{i}.npy" for i in range(len(self.want))]
         outputs = [f"--output={f}" for f in files]
         done = builds.run([*command, self.model, "--input", self.input, *outputs, *options])
-        assert (done.returncode, done.stderr) == (0, ""), (command, options, done.stderr)
+        assert (done.returncode, done.stderr) == (0, ""), f"{where}: {done.stderr}"
         for i, (f, y) in enumerate(zip(files, self.want, strict=True)):
             got = np.load(f)
             assert got.dtype == y.dtype and got.shape == y.shape
-            assert same_bits(got, y), f"{command[:-1]} {options}: {(got != y).sum()} of {y.size} of output {i} differ"
+            assert same_bits(got, y), f"{where}: {(got != y).sum()} of {y.size} of output {i} differ"
 
 
 @pytest.fixture
