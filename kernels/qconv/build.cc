@@ -50,25 +50,36 @@ int64_t place(const Packing& k, int64_t vectors, int64_t c) {
   return c / 4 % 2 * k.vec + c / 8 * 4 + c % 4;
 }
 
-// Byte of depth k and channel c in a tile of `width` channels, packed for neon.cc: steps of 16 depths, then one of 8,
-// then one of 4. Lane j of a step's vector number `turn` has the pair of depths j + turn and channel j % 4.
-int64_t turned_place(int64_t kpad, int64_t width, int64_t k, int64_t c) {
-  const int64_t whole = kpad / 16 * 16, column = c % 4, rest = k - whole;
+// Packing for neon.cc: blocks of 16 depths; what is left takes a step of 8 and one of 4, or is filled up to 16. Lane j
+// of a step's vector number `turn` has the pair of depths j + turn and channel j % 4.
+//
+// Byte of the even depth k < size and channel c in a block of `size` (4, 8, 12 or 16) depths and `width` channels.
+int64_t turned_place(int64_t size, int64_t width, int64_t k, int64_t c) {
+  const int64_t column = c % 4;
   int64_t vector, lane;  // vector: of those of 4 channels
-  if (rest < 0) {
-    const int64_t turn = (k / 2 - column) % 8;
-    const int64_t t = turn < 0 ? turn + 8 : turn;
-    vector = k / 16 * 4 + t % 4;
-    lane = column + t / 4 * 4;
-  } else if (kpad % 16 >= 8 && rest < 8) {  // halves are two turns
-    const int64_t turn = (rest / 2 - column + 4) % 4;
-    vector = whole / 4 + turn / 2;
+  if (size == 16) {
+    const int64_t turn = (k / 2 - column + 8) % 8;
+    vector = turn % 4;
+    lane = column + turn / 4 * 4;
+  } else if (size >= 8 && k < 8) {  // halves are two turns
+    const int64_t turn = (k / 2 - column + 4) % 4;
+    vector = turn / 2;
     lane = column + turn % 2 * 4;
   } else {  // halves are two pairs
-    vector = kpad / 8 * 2;
+    vector = size / 8 * 2;
     lane = column + k % 4 / 2 * 4;
   }
-  return vector * width * 4 + c / 4 * 16 + lane * 2 + k % 2;
+  return vector * width * 4 + c / 4 * 16 + lane * 2;
+}
+
+void pack_turned(const int8_t* src, int64_t depth, int64_t width, int64_t c, uint8_t* dst) {
+  int64_t at[8];
+  for (int64_t i = 0; i < 8; i++) at[i] = turned_place(16, width, 2 * i, c);
+  for (; depth >= 16; depth -= 16, src += 16, dst += 16 * width)
+    for (int64_t i = 0; i < 8; i++) memcpy(dst + at[i], src + 2 * i, 2);
+  const int64_t size = round_up(depth, 4);
+  for (int64_t k = 0; k < depth; k++)
+    dst[turned_place(size, width, k / 2 * 2, c) + k % 2] = static_cast<uint8_t>(src[k]);
 }
 
 struct Sums {
@@ -219,14 +230,20 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
     bias[slot] = static_cast<int32_t>(static_cast<uint32_t>(b - (s.zx + pk.shift) * sums.plain));
     m[slot] = s.m[c];
     uint8_t* dst = w + g * p->group_bytes + t * p->tile_bytes;
-    for (int64_t k = 0; k < p->k; k++) {
-      const int64_t index =
-          row->isa == Isa::neon ? turned_place(kpad, width, k, at) : (k / row->kr * width + at) * row->kr + k % row->kr;
+    if (row->isa == Isa::neon) {
+      pack_turned(src, p->k, width, at, dst);
+      continue;
+    }
+    const int64_t kr = row->kr;  // so many depths of a channel stay together
+    for (int64_t k = 0; k < p->k; k += kr, dst += kr * width * pk.size) {
+      const int64_t n = least(kr, p->k - k);
       if (pk.size == 1) {
-        dst[index] = static_cast<uint8_t>(src[k]);
-      } else {
-        const int16_t wide = src[k];
-        memcpy(dst + 2 * index, &wide, 2);
+        memcpy(dst + at * kr, src + k, static_cast<size_t>(n));
+        continue;
+      }
+      for (int64_t i = 0; i < n; i++) {
+        const int16_t wide = src[k + i];
+        memcpy(dst + 2 * (at * kr + i), &wide, 2);
       }
     }
   }

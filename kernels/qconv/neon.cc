@@ -65,6 +65,12 @@ struct OpsNeon {
       });
     });
   }
+  template <class T>
+  static IRK_INLINE T load(const int8_t* a) {  // from any address
+    T x;
+    memcpy(&x, a, sizeof x);
+    return x;
+  }
   static IRK_INLINE int8x16_t turned(int8x16_t v) { return vextq_s8(v, v, 2); }
 
   // What all tiles of a panel share. A copy, as stores of bytes might change what t and p point to.
@@ -106,7 +112,7 @@ struct OpsNeon {
     if (c.rest & 8) {
       int8x16_t a0[M], a1[M];
       unroll<M>([&](auto r) IRK_LAMBDA {
-        a0[r] = vreinterpretq_s8_s64(vld1q_dup_s64(reinterpret_cast<const int64_t*>(a[r])));
+        a0[r] = vreinterpretq_s8_s64(vdupq_n_s64(load<int64_t>(a[r])));
         a1[r] = turned(a0[r]);
         a[r] += 8;
       });
@@ -120,9 +126,8 @@ struct OpsNeon {
     if (c.rest & 4) {
       int8x16_t a0[M], a1[M];
       unroll<M>([&](auto r) IRK_LAMBDA {
-        const int16_t* pair = reinterpret_cast<const int16_t*>(a[r]);
-        a0[r] = vreinterpretq_s8_s16(vld1q_dup_s16(pair));
-        a1[r] = vreinterpretq_s8_s16(vld1q_dup_s16(pair + 1));
+        a0[r] = vreinterpretq_s8_s16(vdupq_n_s16(load<int16_t>(a[r])));
+        a1[r] = vreinterpretq_s8_s16(vdupq_n_s16(load<int16_t>(a[r] + 2)));
       });
       multiply(acc, a0, a1, w);
     }
