@@ -10,7 +10,7 @@
 namespace irk {
 namespace {
 
-constexpr int64_t kL1 = 32768;
+constexpr int64_t kL1 = 32768, kL1Dot = 65536;  // of small cores, of those that have dot products
 
 // Bytes of packed weights of a block of channels c0 to c0 + width: what the structs of direct_dot.h and direct_wide.h
 // load.
@@ -87,7 +87,7 @@ Status qdw_direct(StepContext& ctx, const QConvShape& s, Isa isa, const double* 
   p->ih = s.ih, p->iw = s.iw, p->c = s.ic, p->oh = s.oh, p->ow = s.ow, p->pt = s.pt, p->pl = s.pl;
   p->blocks = s.ic / width, p->rest = s.ic % width != 0;
   // A band's input should stay in L1 until all blocks of channels have read it.
-  const int64_t fitting = (kL1 / line_bytes - 3 + stride) / (rows * stride);
+  const int64_t fitting = ((dot ? kL1Dot : kL1) / line_bytes - 3 + stride) / (rows * stride);
   p->band = rows * (fitting < 1 ? 1 : fitting);
   if (p->band > s.oh) p->band = s.oh;
   p->bands = (s.oh + p->band - 1) / p->band;
