@@ -1,6 +1,7 @@
 // NEON without dot products: one row per group, widened to int16 once, widening multiply-accumulate.
 #include "qdwconv/direct_wide.h"
 #include "qdwconv/neon_common.h"
+#include "qdwconv/tall_wide.h"
 
 namespace irk {
 namespace {
@@ -70,9 +71,11 @@ struct DirectBlock {
 }  // namespace irk
 
 extern "C" void irk_qdwconv_s8s8_neon(void* const* bufs, const void* params, int64_t begin, int64_t end) {
-  const irk::QDwDirect* direct = static_cast<const irk::QDwParams*>(params)->direct;
-  if (direct)
-    irk::direct_items<irk::DirectBlock>(*direct, bufs, begin, end);
+  const irk::QDwParams& p = *static_cast<const irk::QDwParams*>(params);
+  if (p.direct)
+    irk::direct_items<irk::DirectBlock>(*p.direct, bufs, begin, end);
+  else if (p.tall)
+    irk::wide_items(*p.tall, bufs, begin, end);
   else
     irk::qdw_run<irk::Ops>(bufs, params, begin, end);
 }

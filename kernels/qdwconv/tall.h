@@ -1,4 +1,5 @@
-// Depthwise layers of any kernel and stride on NEON with dot products, for int8 output without residual.
+// Depthwise layers of any kernel and stride on NEON, for int8 output without residual. Without dot products: see
+// tall_wide.h. With them:
 //
 // Input rows, counted from the first row of padding, are interleaved four by four into scratch (L1), each once: a lane
 // then holds rows 4k to 4k + 3 of one channel and column. A ring of such groups is as long as two output rows need;
@@ -12,24 +13,26 @@ namespace irk {
 
 constexpr int64_t kTallWidth = 16;  // channels of a block
 constexpr int64_t kTallColumns = 4;
-constexpr int64_t kTallRing = 8;  // most groups
+constexpr int64_t kTallRing = 8;   // most groups
+constexpr int64_t kTallRows = 32;  // most rows of a kernel
 
 struct QDwTall {
   int64_t ih, iw, c, oh, ow;
-  int64_t kw, sh, sw, dw, pt, pl;
+  int64_t kh, kw, sh, sw, dw, pt, pl;
   int64_t band, bands;  // output rows per item, even unless it is the only one; items per block and image
   int64_t blocks;       // whole blocks of channels
   bool rest;            // channels beyond them: the item of the last block makes these too, in a block that overlaps it
   int64_t groups[2];    // that a pair of output rows needs, if the first one's first row is lane 0 or 2 of its group
-  int64_t ring;         // groups in scratch
-  int64_t columns;      // of a group in scratch, padding included
+  int64_t ring;         // groups (without dot products: rows) in scratch
+  int64_t columns;      // of a group or row in scratch, padding included
   int64_t slack;        // columns more that a last tile reads
-  int64_t phase_bytes;  // of the weights of one of the two cases
+  int64_t phase_bytes;  // of the weights of one of the two cases; without dot products: of the block
   const int8_t* line;   // zero points, a row of the image
-  const int8_t* w;      // [block][phase][eight channels][group][kernel column][output row][half]
+  const int8_t* w;      // [block][phase][eight channels][group][kernel column][output row][half]; or [block][tap]
   const int32_t* bias;  // [block][channel]; small_sum_bias in small blocks
   const float* m;       // [block][channel]
-  const uint8_t* kinds;  // [block], see direct.h
+  const uint8_t* kinds;   // [block], see direct.h
+  const uint32_t* fresh;  // [block], see tall_wide.h
   int32_t zx, zy, lo, hi;
 };
 
