@@ -113,7 +113,7 @@ def test_square_kernels(kernel: int, stride: int, size: int, zero: int) -> None:
 @pytest.mark.parametrize("most", [63, 64, 85, 86, 127])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_weights_whose_products_barely_fit_int16(kernel: int, stride: int, most: int, sign: int) -> None:
-    """Four products of -128 with weights of 63, or three with 85, add up to what int16 holds; of 64 or 86 they don't."""
+    """Four products of -128 with weights of 63, or three with 85, fit the sum in int16; of 64 or 86 they don't."""
     rng = np.random.default_rng(most)
     data = np.full((24, 1, kernel, kernel), sign * most, np.int8)
     data[8:16] = rng.integers(-most, most + 1, (8, 1, kernel, kernel))
