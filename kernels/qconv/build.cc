@@ -138,7 +138,7 @@ Status plan_rows(StepContext& ctx, const QConvShape& s, const Packing& pk, int64
   q.lda = (q.parts - 1) * q.part + round_up(q.part, 16);
 
   const int64_t line_rows = q.gather ? q.lda : q.lines ? ceil_div(s.sh * q.pitch, s.ow) : s.sw * s.ic;
-  const int64_t rows = rows_in_l1(*p, (q.flat ? p->k : line_rows) + (pk.panels ? kpad : 0), mr);
+  const int64_t rows = rows_in_l1(*p, pk.panels ? kpad : q.flat ? p->k : line_rows, mr);
   int64_t lines_bytes = 0;
   if (q.flat) {
     p->block_rows = ceil_div(p->pixels, ceil_div(p->pixels, rows));

@@ -138,13 +138,8 @@ struct OpsNeon {
   __attribute__((noinline)) static void panel(const QPanel& t, const QConvParams& p) {
     const float magic = plain_magic(p);
     const int64_t depth = (p.rows.run + 3) & ~3;
-    const Common c = {reinterpret_cast<const int8_t*>(t.w),
-                      t.bias,
-                      p.rows.seg,
-                      p.rows.segs,
-                      depth >> 4,
-                      depth & 12,
-                      {t.m, t.n, p.oc, p.f32 || t.n != 4 * NV, finish_plain(p), &magic, &p}};
+    const Common c = {reinterpret_cast<const int8_t*>(t.w), t.bias, p.rows.seg, p.rows.segs, depth >> 4, depth & 12,
+                      make_finish<NV>(t, p, &magic)};
     const int8_t* const* rows = t.rows;
     char* out = t.out;
     const int8_t* res = t.res;

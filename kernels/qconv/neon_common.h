@@ -1,7 +1,6 @@
 // What the three NEON levels share: copying bytes into the scratch, and the epilogue of a tile.
 #pragma once
 #include "base/requant_neon.h"
-#include "qconv/generic.h"
 #include "qconv/rows.h"
 
 namespace irk {
@@ -53,11 +52,6 @@ __attribute__((noinline, noclone)) inline void finish_any(const int32_t* sums, i
   }
 }
 
-// Sums of a tile of generic.h.
-inline void finish_neon(const int32_t* sums, int64_t rows, const QTile& t, const QConvParams& p) {
-  finish_any(sums, rows, t.m, t.n, t.res, t.out, p);
-}
-
 template <int NV>
 IRK_INLINE void load_vectors(const float* src, float32x4_t (&v)[NV]) {
   if constexpr (NV == 4) {
@@ -81,16 +75,12 @@ IRK_INLINE void load_vectors(const int8_t* src, int8x16_t (&v)[NV]) {
   }
 }
 
-// Keeps loads through w and a from moving up past the products made so far: there are no registers for them. (GCC and
-// Clang do that; corners of the tile are enough.)
-template <int M, int NV>
-IRK_INLINE void pin(int32x4_t (&acc)[M][NV], const int8_t*& w) {
-  if constexpr (M == 1 && NV == 1)
-    asm volatile("" : "+r"(w), "+w"(acc[0][0]));
-  else if constexpr (M == 1 || NV == 1)
-    asm volatile("" : "+r"(w), "+w"(acc[0][0]), "+w"(acc[M - 1][NV - 1]));
-  else
-    asm volatile("" : "+r"(w), "+w"(acc[0][0]), "+w"(acc[M - 1][0]), "+w"(acc[0][NV - 1]), "+w"(acc[M - 1][NV - 1]));
+// Keeps loads through w from moving up past the products made so far: there are no registers for them. GCC and Clang do
+// that otherwise.
+template <int M, int N>
+IRK_INLINE void pin(int32x4_t (&acc)[M][N], const int8_t*& w) {
+  unroll<M>([&](auto r) IRK_LAMBDA { unroll<N>([&](auto v) IRK_LAMBDA { asm volatile("" : "+w"(acc[r][v])); }); });
+  asm volatile("" : "+r"(w));
 }
 
 // A pointer the compiler can't see through: what is read from it isn't kept in registers all along, where the
@@ -125,68 +115,88 @@ IRK_INLINE int8x16_t load_low(const int8_t* src) {
   }
 }
 
-// The shortest epilogue, for an even zero point, no clamp and no residual, when scaled values are known to stay far
-// inside int16. Adding 1.5 * 2^23 + zero rounds to the nearest integer, ties to even, and leaves integer + zero in the
-// low half of the float. Per 16 outputs: 4 conversions, 4 products, 4 sums, 2 + 2 narrowings.
-inline bool finish_plain(const QConvParams& p) {
-  return p.narrow && !p.clamped && !p.residual && !p.f32 && p.zy % 2 == 0;
-}
+// The shortest epilogue, for an even zero point and no clamp, when scaled values are known to stay far inside int16.
+// Adding 1.5 * 2^23 + zero rounds to the nearest integer, ties to even, and leaves integer + zero in the low half of
+// the float. Per 16 outputs: 4 conversions, 4 products, 4 sums, 2 + 2 narrowings.
+inline bool finish_small(const QConvParams& p) { return p.narrow && !p.clamped && !p.f32 && p.zy % 2 == 0; }
 inline float plain_magic(const QConvParams& p) { return 12582912.f + static_cast<float>(p.zy); }
 
-IRK_INLINE int16x8_t plain_pair(int32x4_t a, int32x4_t b, float32x4_t ma, float32x4_t mb, float32x4_t magic) {
-  const float32x4_t x = vaddq_f32(vmulq_f32(vcvtq_f32_s32(a), ma), magic);
-  const float32x4_t y = vaddq_f32(vmulq_f32(vcvtq_f32_s32(b), mb), magic);
-  return vuzp1q_s16(vreinterpretq_s16_f32(x), vreinterpretq_s16_f32(y));
+IRK_INLINE int16x8_t plain_pair(float32x4_t a, float32x4_t b, float32x4_t magic) {
+  return vuzp1q_s16(vreinterpretq_s16_f32(vaddq_f32(a, magic)), vreinterpretq_s16_f32(vaddq_f32(b, magic)));
+}
+template <int NV>
+IRK_INLINE int8x16_t plain_narrow(const float32x4_t (&y)[NV], float32x4_t magic) {
+  constexpr int B = NV > 1 ? 1 : 0, C = NV > 2 ? 2 : 0, D = NV > 3 ? 3 : C;
+  const int8x8_t low = vqmovn_s16(plain_pair(y[0], y[B], magic));
+  if constexpr (NV <= 2) return vcombine_s8(low, low);
+  return vqmovn_high_s16(low, plain_pair(y[C], y[D], magic));
 }
 template <int NV>
 IRK_INLINE int8x16_t plain_bytes(const int32x4_t (&acc)[NV], const float32x4_t (&m)[NV], float32x4_t magic) {
-  constexpr int B = NV > 1 ? 1 : 0, C = NV > 2 ? 2 : 0, D = NV > 3 ? 3 : C;
-  const int16x8_t h0 = plain_pair(acc[0], acc[B], m[0], m[B], magic);
-  const int8x8_t low = vqmovn_s16(h0);
-  if constexpr (NV <= 2) return vcombine_s8(low, low);
-  return vqmovn_high_s16(low, plain_pair(acc[C], acc[D], m[C], m[D], magic));
-}
-
-// Any int8 epilogue from registers.
-template <int NV>
-IRK_INLINE int8x16_t general_bytes(const int32x4_t (&acc)[NV], const float32x4_t (&m)[NV], const int8x16_t* res,
-                                   const RequantNeon& e) {
-  float32x4_t y[4];
+  float32x4_t y[NV];
   unroll<NV>([&](auto v) IRK_LAMBDA { y[v] = vmulq_f32(vcvtq_f32_s32(acc[v]), m[v]); });
-  if (res) e.template add_residual<NV>(*res, y);
-  unroll<4>([&](auto v) IRK_LAMBDA {
-    if constexpr (v >= NV) y[v] = y[NV - 1];
-  });
-  return e.narrow(y);
+  return plain_narrow<NV>(y, magic);
 }
-
 // What the epilogues of a panel's tiles share, to be held in registers or on the stack: stores of bytes might change
 // whatever pointers of QPanel and QConvParams point to, for all the compiler knows.
 struct QFinish {
   const float* m;
   int64_t n, oc;
   bool memory;         // float32 output, or a tile whose columns don't fill its vectors
-  bool plain;          // finish_plain
+  bool plain;          // finish_small, and not the above
   const float* magic;  // plain_magic
   const QConvParams* p;
 };
 
+template <int NV>
+IRK_INLINE QFinish make_finish(const QPanel& t, const QConvParams& p, const float* magic) {
+  const bool memory = p.f32 || t.n != 4 * NV;
+  return {t.m, t.n, p.oc, memory, !memory && finish_small(p), magic, &p};
+}
+
+// What is not plain, from memory and out of line, so that the registers of the tile's loop are its own: `rows` rows of
+// sums, 16 apart, to their first outputs at out.
+template <int NV>
+__attribute__((noinline, noclone)) void finish_memory(const int32_t* sums, int64_t rows, const QFinish& f, char* out,
+                                                      const int8_t* res) {
+  const QConvParams& p = *f.p;
+  if (f.memory) return finish_any(sums, rows, f.m, f.n, res, out, p);
+  const RequantNeon e(p.zy, p.lo, p.hi, p.zr, p.mr);
+  const float32x4_t magic = vdupq_n_f32(*f.magic);
+  const bool plain = f.plain;
+  const int64_t oc = f.oc;
+  int8_t* y = reinterpret_cast<int8_t*>(out);
+  float32x4_t m[NV];
+  load_vectors<NV>(f.m, m);
+  for (; rows > 0; rows--, sums += 16, y += oc) {
+    float32x4_t v[4];
+    unroll<4>([&](auto c) IRK_LAMBDA {
+      v[c] = c < NV ? vmulq_f32(vcvtq_f32_s32(vld1q_s32(sums + 4 * c)), m[c < NV ? c : 0]) : v[0];
+    });
+    if (res) {
+      e.template add_residual<NV>(load_low<NV>(res), v);
+      res += oc;
+    }
+    store_low<NV>(y, plain ? plain_narrow<4>(v, magic) : e.narrow(v));
+  }
+}
+
 // Sums of M rows from registers to their first outputs at out.
 template <int M, int NV>
 IRK_INLINE void finish_rows(const int32x4_t (&acc)[M][NV], const QFinish& f, char* out, const int8_t* res) {
-  if (__builtin_expect(f.memory, 0)) {
+  if (!f.plain) {
     int32_t sums[M * 16];
     unroll<M>([&](auto r) IRK_LAMBDA {
       unroll<4>([&](auto v) IRK_LAMBDA { vst1q_s32(sums + 16 * r + 4 * v, acc[r][v < NV ? v : NV - 1]); });
     });
-    finish_any(sums, M, f.m, f.n, res, out, *f.p);
+    finish_memory<NV>(sums, M, f, out, res);
     return;
   }
   int8_t* y = reinterpret_cast<int8_t*>(out);
   float32x4_t m[NV];
   load_vectors<NV>(f.m, m);
-  if (f.plain) {
-    const float32x4_t magic = vld1q_dup_f32(later(f.magic));
+  const float32x4_t magic = vld1q_dup_f32(later(f.magic));
+  if (!res) {
     unroll<M>([&](auto r) IRK_LAMBDA {
       store_low<NV>(y, plain_bytes<NV>(acc[r], m, magic));
       y += f.oc;
@@ -195,17 +205,12 @@ IRK_INLINE void finish_rows(const int32x4_t (&acc)[M][NV], const QFinish& f, cha
   }
   const QConvParams& p = *later(f.p);
   const RequantNeon e(p.zy, p.lo, p.hi, p.zr, p.mr);
-  if (res) {
-    unroll<M>([&](auto r) IRK_LAMBDA {
-      const int8x16_t x = load_low<NV>(res);
-      store_low<NV>(y, general_bytes<NV>(acc[r], m, &x, e));
-      y += f.oc, res += f.oc;
-    });
-    return;
-  }
   unroll<M>([&](auto r) IRK_LAMBDA {
-    store_low<NV>(y, general_bytes<NV>(acc[r], m, nullptr, e));
-    y += f.oc;
+    float32x4_t v[NV];
+    unroll<NV>([&](auto c) IRK_LAMBDA { v[c] = vmulq_f32(vcvtq_f32_s32(acc[r][c]), m[c]); });
+    e.template add_residual<NV>(load_low<NV>(res), v);
+    store_low<NV>(y, plain_narrow<NV>(v, magic));
+    y += f.oc, res += f.oc;
   });
 }
 

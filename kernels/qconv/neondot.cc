@@ -93,7 +93,7 @@ struct OpsDot {
                       p.rows.run >> 5,
                       p.rows.run & 16,
                       p.rows.run & 15,
-                      {t.m, t.n, p.oc, p.f32 || t.n != 4 * NV, finish_plain(p), &magic, &p}};
+                      make_finish<NV>(t, p, &magic)};
     const int8_t* const* rows = t.rows;
     char* out = t.out;
     const int8_t* res = t.res;

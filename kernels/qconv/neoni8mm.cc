@@ -35,12 +35,13 @@ struct OpsMm {
           [&](auto r) IRK_LAMBDA { a[r] = rows[r == 2 * P - 1 && odd ? r - 1 : static_cast<int>(r)] + p.rows.seg[s]; });
       int64_t k = run;
       for (; k > 8; k -= 16, dst += 32 * P) {
+        int8x16_t x[P], y[P];
         unroll<P>([&](auto r) IRK_LAMBDA {
-          const int8x16_t x = vld1q_s8(a[2 * r]), y = vld1q_s8(a[2 * r + 1]);
+          x[r] = vld1q_s8(a[2 * r]), y[r] = vld1q_s8(a[2 * r + 1]);
           a[2 * r] += 16, a[2 * r + 1] += 16;
-          vst1q_s8(dst + 16 * r, zip(x, y, false));
-          vst1q_s8(dst + 16 * (P + r), zip(x, y, true));
         });
+        unroll<P>([&](auto r) IRK_LAMBDA { vst1q_s8(dst + 16 * r, zip(x[r], y[r], false)); });
+        unroll<P>([&](auto r) IRK_LAMBDA { vst1q_s8(dst + 16 * (P + r), zip(x[r], y[r], true)); });
       }
       if (k > 0) {
         unroll<P>([&](auto r)
@@ -58,6 +59,19 @@ struct OpsMm {
       arrange_pairs<2>(p, rows, count == 3, dst);
     else if (count > 0)
       arrange_pairs<1>(p, rows, count == 1, dst);
+  }
+
+  // Keeps loads through w and a from moving up past the products made so far, with accumulators F to F + C of each row.
+  // Which of them are named decides whether GCC copies or spills others in the loop: look there after a change.
+  template <int F, int C, int P, int N>
+  static IRK_INLINE void pin_half(int32x4_t (&acc)[P][N], const int8_t*& w, const int8_t*& a) {
+    constexpr int L = F + C - 1;
+    if constexpr (P == 1)
+      asm volatile("" : "+r"(w), "+r"(a), "+w"(acc[0][F]), "+w"(acc[0][L]));
+    else
+      asm volatile(""
+                   : "+r"(w), "+r"(a), "+w"(acc[0][F]), "+w"(acc[0][F + 1]), "+w"(acc[P - 1][F]), "+w"(acc[0][L]),
+                     "+w"(acc[P - 1][L]));
   }
 
   // Eight depths of P pairs of rows times 4 * NV columns. The empty statement keeps the next loads from moving up here:
@@ -85,28 +99,33 @@ struct OpsMm {
       unroll<C>([&](auto v) IRK_LAMBDA {
         unroll<P>([&](auto r) IRK_LAMBDA { acc[r][h * C + v] = vmmlaq_s32(acc[r][h * C + v], av[r], wv[v]); });
       });
-      asm volatile(""
-                   : "+r"(w), "+r"(a), "+w"(acc[0][h * C]), "+w"(acc[P - 1][h * C]), "+w"(acc[0][h * C + C - 1]),
-                     "+w"(acc[P - 1][h * C + C - 1]));
+      pin_half<h * C, C>(acc, w, a);
     });
   }
 
+  // What all tiles of a panel share.
+  struct Common {
+    const int8_t* w;
+    const int32_t* bias2;  // of two columns, twice, as the blocks want them; multipliers too
+    const float* m2;
+    int64_t steps;
+    QFinish finish;
+  };
+
   template <int P, int NV>
-  static IRK_INLINE void tile(const QPanel& t, const QConvParams& p, const int32_t* bias2, const float* m2,
-                              const int8_t* a, int64_t i, int64_t count, bool plain) {
+  static IRK_INLINE void tile(const Common& c, const int8_t* a, char* out, const int8_t* res, int64_t count) {
     int32x4_t acc[P][2 * NV];  // of columns 2v and 2v + 1
+    const int32_t* bias = c.bias2;
     unroll<P>([&](auto r) IRK_LAMBDA {
-      const int32_t* b = bias2;
-      asm volatile("" : "+r"(b));  // loads are shorter than copies between registers
-      unroll<2 * NV>([&](auto v) IRK_LAMBDA { acc[r][v] = vld1q_s32(b + 4 * v); });
+      bias = later(bias);  // loads for every row are shorter than copies between registers
+      unroll<2 * NV>([&](auto v) IRK_LAMBDA { acc[r][v] = vld1q_s32(bias + 4 * v); });
     });
-    const int8_t* w = reinterpret_cast<const int8_t*>(t.w);
-    const int64_t steps = p.steps;
-    for (int64_t k = steps >> 2; k > 0; k--) {
+    const int8_t* w = c.w;
+    for (int64_t k = c.steps >> 2; k > 0; k--) {
       unroll<4>([&](auto) IRK_LAMBDA { step<P, NV>(acc, a, w); });
     }
-    for (int64_t k = steps & 3; k > 0; k--) step<P, NV>(acc, a, w);
-    finish<P, NV>(acc, t, p, m2, i, count, plain);
+    for (int64_t k = c.steps & 3; k > 0; k--) step<P, NV>(acc, a, w);
+    finish<P, NV>(acc, c, out, res, count);
   }
 
   // The two rows of a pair come out interleaved, two columns of each in turn: they are told apart as bytes.
@@ -118,60 +137,34 @@ struct OpsMm {
   }
 
   template <int P, int NV>
-  static IRK_INLINE void finish(const int32x4_t (&acc)[P][2 * NV], const QPanel& t, const QConvParams& p,
-                                const float* m2, int64_t i, int64_t count, bool plain) {
-    const int64_t at = i * p.oc;
-    if (p.f32 || t.n != 4 * NV) {
+  static IRK_INLINE void finish(const int32x4_t (&acc)[P][2 * NV], const Common& c, char* out, const int8_t* res,
+                                int64_t count) {
+    if (!c.finish.plain || res) {
       int32_t sums[2 * P * 16];
       unroll<P>([&](auto r) IRK_LAMBDA {
-        unroll<NV>([&](auto v) IRK_LAMBDA {
-          const int64x2_t x = vreinterpretq_s64_s32(acc[r][2 * v]), y = vreinterpretq_s64_s32(acc[r][2 * v + 1]);
+        unroll<4>([&](auto v) IRK_LAMBDA {
+          constexpr int n = v < NV ? v : NV - 1;
+          const int64x2_t x = vreinterpretq_s64_s32(acc[r][2 * n]), y = vreinterpretq_s64_s32(acc[r][2 * n + 1]);
           vst1q_s32(sums + 32 * r + 4 * v, vreinterpretq_s32_s64(vzip1q_s64(x, y)));
           vst1q_s32(sums + 32 * r + 16 + 4 * v, vreinterpretq_s32_s64(vzip2q_s64(x, y)));
         });
-        unroll<4>([&](auto v) IRK_LAMBDA {
-          if constexpr (v >= NV) {
-            vst1q_s32(sums + 32 * r + 4 * v, vdupq_n_s32(0));
-            vst1q_s32(sums + 32 * r + 16 + 4 * v, vdupq_n_s32(0));
-          }
-        });
       });
-      finish_any(sums, count, t.m, t.n, t.res ? t.res + at : nullptr, t.out + at * (p.f32 ? 4 : 1), p);
+      finish_memory<NV>(sums, count, c.finish, out, res);
       return;
     }
+    constexpr int L = NV >= 2 ? 4 : 2, R = 2 * NV - L;  // vectors of the first eight channels, of the rest
+    const int64_t oc = c.finish.oc;
+    int8_t* y = reinterpret_cast<int8_t*>(out);
     float32x4_t m[2 * NV];
+    const float* m2 = later(c.m2);
     unroll<2 * NV>([&](auto v) IRK_LAMBDA { m[v] = vld1q_f32(m2 + 4 * v); });
-    const int64_t oc = p.oc;
-    int8_t* out = reinterpret_cast<int8_t*>(t.out) + at;
-    // Columns of the first eight channels, and of the rest.
-    constexpr int L = NV >= 2 ? 4 : 2, R = NV == 4 ? 4 : NV == 3 ? 2 : 0;
-    if (plain) {
-      const float32x4_t magic = vdupq_n_f32(plain_magic(p));
-      unroll<P>([&](auto r) IRK_LAMBDA {
-        const int8x16_t v0 = plain_bytes<L>(part<0, L>(acc[r]), part<0, L>(m), magic);
-        int8x16_t v1 = v0;
-        if constexpr (R > 0) v1 = plain_bytes<R>(part<4, R>(acc[r]), part<4, R>(m), magic);
-        store_pair<NV>(out, oc, 2 * r + 1 < count, v0, v1);
-        out += 2 * oc;
-      });
-      return;
-    }
-    const RequantNeon e(p.zy, p.lo, p.hi, p.zr, p.mr);
-    const int8_t* res = t.res ? t.res + at : nullptr;
+    const float32x4_t magic = vld1q_dup_f32(later(c.finish.magic));
     unroll<P>([&](auto r) IRK_LAMBDA {
-      const bool both = 2 * r + 1 < count;
-      int8x16_t r0 = vdupq_n_s8(0), r1 = r0;
-      if (res) {
-        const int16x8_t x = vreinterpretq_s16_s8(load_low<NV>(res));
-        const int16x8_t y = both ? vreinterpretq_s16_s8(load_low<NV>(res + oc)) : x;
-        r0 = vreinterpretq_s8_s16(vzip1q_s16(x, y)), r1 = vreinterpretq_s8_s16(vzip2q_s16(x, y));
-        res += 2 * oc;
-      }
-      const int8x16_t v0 = general_bytes<L>(part<0, L>(acc[r]), part<0, L>(m), res ? &r0 : nullptr, e);
+      const int8x16_t v0 = plain_bytes<L>(part<0, L>(acc[r]), part<0, L>(m), magic);
       int8x16_t v1 = v0;
-      if constexpr (R > 0) v1 = general_bytes<R>(part<4, R>(acc[r]), part<4, R>(m), res ? &r1 : nullptr, e);
-      store_pair<NV>(out, oc, both, v0, v1);
-      out += 2 * oc;
+      if constexpr (R > 0) v1 = plain_bytes<R>(part<L, R>(acc[r]), part<L, R>(m), magic);
+      store_pair<NV>(y, oc, r + 1 < P || count % 2 == 0, v0, v1);
+      y += 2 * oc;
     });
   }
 
@@ -181,8 +174,7 @@ struct OpsMm {
 
   template <int NV>
   __attribute__((noinline)) static void panel(const QPanel& t, const QConvParams& p) {
-    const bool plain = finish_plain(p);
-    int32_t bias2[8 * NV];  // two columns twice, as the blocks want them
+    int32_t bias2[8 * NV];
     float m2[8 * NV];
     for (int v = 0; v < NV; v++) {
       const int64x2_t b = vreinterpretq_s64_s32(vld1q_s32(t.bias + 4 * v));
@@ -192,17 +184,23 @@ struct OpsMm {
       vst1q_f32(m2 + 8 * v, vreinterpretq_f32_s64(vzip1q_s64(m, m)));
       vst1q_f32(m2 + 8 * v + 4, vreinterpretq_f32_s64(vzip2q_s64(m, m)));
     }
+    const float magic = plain_magic(p);
+    const Common c = {reinterpret_cast<const int8_t*>(t.w), bias2, m2, p.steps, make_finish<NV>(t, p, &magic)};
     const int8_t* a = t.arranged;
-    const int64_t row = 8 * p.steps;
-    int64_t i = 0;
-    for (; i + 6 <= t.count; i += 6, a += 6 * row) tile<3, NV>(t, p, bias2, m2, a, i, 6, plain);
-    const int64_t rest = t.count - i;
-    if (rest > 4)
-      tile<3, NV>(t, p, bias2, m2, a, i, rest, plain);
-    else if (rest > 2)
-      tile<2, NV>(t, p, bias2, m2, a, i, rest, plain);
-    else if (rest > 0)
-      tile<1, NV>(t, p, bias2, m2, a, i, rest, plain);
+    char* out = t.out;
+    const int8_t* res = t.res;
+    const int64_t a_step = 48 * p.steps, res_step = res ? 6 * p.oc : 0, out_step = 6 * p.oc * (p.f32 ? 4 : 1);
+    int64_t count = t.count;
+    for (; count >= 6; count -= 6) {
+      tile<3, NV>(c, a, out, res, 6);
+      a += a_step, out += out_step, res += res_step;
+    }
+    if (count > 4)
+      tile<3, NV>(c, a, out, res, count);
+    else if (count > 2)
+      tile<2, NV>(c, a, out, res, count);
+    else if (count > 0)
+      tile<1, NV>(c, a, out, res, count);
   }
 };
 
