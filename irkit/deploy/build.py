@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import shutil
@@ -51,7 +52,7 @@ def build_project(folder: Path, arch: str) -> Built:
     if shutil.which("ninja"):
         options += ["-G", "Ninja"]
     _run([cmake, "-S", str(folder), "-B", str(out), *options])
-    _run([cmake, "--build", str(out), "--target", "example", "--parallel"])
+    _run([cmake, "--build", str(out), "--target", "example", "--parallel", str(os.cpu_count() or 1)])
     program = out / "example"
     return Built(program, compiler.version if compiler else _version(out), _check(folder, program, arch, compiler))
 

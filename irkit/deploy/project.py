@@ -146,14 +146,14 @@ def _commands(arguments: str, toolchain: str) -> str:
     block = "{}\n\n```console\n$ {}\n$ {}\n```"
     native = block.format(
         "On the machine that runs it:",
-        "cmake -B build && cmake --build build --parallel",
+        "cmake -B build && cmake --build build --parallel 4",
         f"build/example {arguments}",
     )
     cross = block.format(
         "For 64-bit Arm Linux, on any machine with a cross compiler (Debian: `g++-aarch64-linux-gnu`):"
         if toolchain == GNU_TOOLCHAIN
         else "With the toolchain file given on export:",
-        f"cmake -B build-cross --toolchain {toolchain} && cmake --build build-cross --parallel",
+        f"cmake -B build-cross --toolchain {toolchain} && cmake --build build-cross --parallel 4",
         f"qemu-aarch64 -L /usr/aarch64-linux-gnu build-cross/example {arguments}    # or copy it to the device",
     )
     return f"{native}\n\n{cross}"

@@ -67,6 +67,10 @@ def test_builds_and_answers_here(exported: tuple[Path, Any]) -> None:
     check_answer(shell(run, folder), scores)
     tested = shell("ctest --test-dir build", folder)
     assert "100% tests passed" in tested.stdout and "out of 1" in tested.stdout
+    described = shell("build/runtime/irkit-run model.irk --describe", folder)
+    assert described.returncode == 0 and "qconv" in described.stdout
+    linked = shell("ldd build/example", folder).stdout
+    assert "libc.so" in linked and "libstdc++" not in linked and "libgcc_s" not in linked
 
     # What it says when things do not fit.
     x, y = np.load(folder / "sample/input0.npy"), np.load(folder / "sample/expected0.npy")
@@ -105,6 +109,9 @@ def test_builds_and_answers_on_arm64(exported: tuple[Path, Any]) -> None:
         assert f": {level} kernels" in done.stdout
     tested = shell("ctest --test-dir build-cross", folder)  # the toolchain file names the emulator
     assert "100% tests passed" in tested.stdout and "out of 1" in tested.stdout
+    static = build.replace("--toolchain", "-DCMAKE_EXE_LINKER_FLAGS=-static --toolchain")
+    assert shell(static, folder).returncode == 0
+    check_answer(shell(run.replace("-L /usr/aarch64-linux-gnu", ""), folder), scores)  # with no library at all
 
 
 def test_contents(small: Any, tmp_path: Path) -> None:

@@ -25,11 +25,11 @@ from tests.e2e.samples import ZOO
 
 pytestmark = [pytest.mark.slow, builds.needs_arm64]
 MODELS = (("efficientnet_lite0", "int8"), ("onet", "int8"), ("fashion_torch", "int8"), ("fashion_keras", "fp32"))
-# What arm64 Python runs besides on_device.py: every eighth of these tests on each CPU, other ones each time.
+# What arm64 Python runs besides on_device.py: every twelfth of these tests on each CPU, other ones each time.
 KERNELS = ("qconv", "qdwconv", "qlinear", "qeltwise", "qtables", "conv", "dwconv", "linear", "matmul", "pool", "reduce",
            "norm", "softmax", "move", "spmm", "chain", "deconv", "eltwise", "artifact_file")  # fmt: skip
 TESTS = (*(f"tests/kernels/test_{k}.py" for k in KERNELS), "tests/ops/test_quantized.py", "tests/quant/test_ranges.py")
-EVERY = 8
+EVERY = 12
 GRAPH = """func @main(%x: f32[1,8,9,9]) {
   %w = const() {value=@w} : f32[16,8,3,3]
   %y = conv2d(%x, %w, _) {pads=[1, 1, 1, 1]} : f32[1,16,9,9]
