@@ -63,7 +63,7 @@ def count(
     rows: list[dict[str, Any]] = []
     for name, kind, path in _artifacts(models or list(zoo.NETS), precision or list(zoo.PRECISIONS), build):
         for core in cpu or CPUS:
-            ours = counter.artifact(path, core, hot)
+            ours = counter.artifact(path, core, steps, hot)
             found = {"irkit": ours}
             for engine, (_, suffix) in PEERS.items() if root and peers else ():
                 file = peers / f"{name}{'.int8' if kind == 'int8' else ''}.{suffix}"

@@ -131,19 +131,20 @@ class Counter:
             hook = "-Wl,--wrap=clock_gettime"
             _run(["aarch64-linux-gnu-g++", *flags, *files, hook, "-o", str(self.driver)])
 
-    def artifact(self, model: Path, cpu: str, hot: int = 0) -> Inference:
-        """Counts one call of an .irk file on an emulated `cpu` (as qemu names it), after two that warm up."""
-        printed, marks, blocks = self._emulate(cpu, [str(self.driver), str(model)], hot)
+    def artifact(self, model: Path, cpu: str, steps: bool = False, hot: int = 0) -> Inference:
+        """Counts one call of an .irk file on an emulated `cpu` (qemu's name for it), and what is asked for beside."""
+        command = [str(self.driver), str(model), *(["steps"] if steps else [])]
+        printed, marks, blocks = self._emulate(cpu, command, hot)
         isa, *lines = printed.splitlines()
         counts = next(c for id, c in marks if id == END)
         costs = [c for id, c in marks if id == STEP_END]
         if len(costs) != len(lines):
             raise CountError(f"{model}: {len(lines)} steps but {len(costs)} counts of steps")
-        steps = []
+        parts = []
         for line, cost in zip(lines, costs, strict=True):
             family, kernel, layer = line.split("\t", 2)
-            steps.append(Step(family, kernel, layer, cost))
-        return Inference(isa, counts, steps, [self._named(b) for b in blocks])
+            parts.append(Step(family, kernel, layer, cost))
+        return Inference(isa, counts, parts, [self._named(b) for b in blocks])
 
     def peer(self, engine: str, model: Path, cpu: str, root: Path) -> Inference:
         """Counts one call of another engine ("litert", "ort"); see arm64/peer.py. Counts of a file are remembered."""

@@ -110,7 +110,7 @@ def artifact(name: str, precision: str, folder: Path) -> Path:
 def _sources() -> str:
     """A short digest of all that decides what an artifact holds."""
     digest = hashlib.sha256()
-    files = [*sorted((ROOT / "irkit").rglob("*.py")), ROOT / "tests/zoo.py", Path(__file__)]
-    for file in files:
+    compiler = sorted(f for f in (ROOT / "irkit").rglob("*.py") if f.parent.name not in ("cli", "debug", "deploy"))
+    for file in (*compiler, ROOT / "tests/zoo.py", Path(__file__)):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]

@@ -1,12 +1,13 @@
-// Runs an artifact once to be counted: driver MODEL.irk
+// Runs an artifact to be counted: driver MODEL.irk [steps]
 //
-// Two calls warm up; marks 1 and 2 (count.cc) enclose a third, by irk_run. A fourth, by irk_profile, puts marks 3 and 4
-// around each step: the runtime reads the clock there, and this program links it with --wrap=clock_gettime, so that the
-// runtime itself holds no hook for counting. One thread. Prints the ISA level and then one line per step: family,
-// kernel and name, separated by tabs.
+// One call warms up (it takes the memory that later calls use); marks 1 and 2 (count.cc) enclose a second, by irk_run.
+// With "steps" a third, by irk_profile, puts marks 3 and 4 around each step: the runtime reads the clock there, and
+// this program links it with --wrap=clock_gettime, so that the runtime itself holds no hook for counting. One thread.
+// Prints the ISA level and then one line per step: family, kernel and name, separated by tabs.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -55,7 +56,8 @@ extern "C" int __wrap_clock_gettime(clockid_t clock, timespec* t) {
 }
 
 int main(int argc, char** argv) {
-  if (argc != 2) return fputs("usage: driver MODEL.irk\n", stderr), 2;
+  const bool steps_too = argc == 3 && strcmp(argv[2], "steps") == 0;
+  if (argc != 2 && !steps_too) return fputs("usage: driver MODEL.irk [steps]\n", stderr), 2;
   irk_error e;
   irk_model* m;
   const irk_options options = {nullptr, 1};
@@ -82,18 +84,20 @@ int main(int argc, char** argv) {
   int64_t* ns = static_cast<int64_t*>(calloc(static_cast<size_t>(steps) + 1, sizeof *ns));
   if (!ns) return fputs("out of memory\n", stderr), 1;
 
-  for (int i = 0; i < 3; i++) {
-    if (i == 2) mark(kBegin);
+  for (int i = 0; i < 2; i++) {
+    if (i == 1) mark(kBegin);
     if (irk_run(m, in, in_bytes, n_in, out, out_bytes, n_out, &e)) return fail(e);
   }
   mark(kEnd);
-  stepping = true;
-  if (irk_profile(m, in, in_bytes, n_in, out, out_bytes, n_out, ns, &e)) return fail(e);
-  stepping = false;
+  if (steps_too) {
+    stepping = true;
+    if (irk_profile(m, in, in_bytes, n_in, out, out_bytes, n_out, ns, &e)) return fail(e);
+    stepping = false;
+  }
 
   puts(irk_isa(m));
   irk_step s;
-  for (int i = 0; i < steps; i++) {
+  for (int i = 0; steps_too && i < steps; i++) {
     if (irk_step_info(m, i, &s, &e)) return fail(e);
     printf("%s\t%s\t%s\n", s.family, s.kernel, s.name);
   }
