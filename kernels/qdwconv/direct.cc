@@ -105,7 +105,7 @@ Status qdw_direct(StepContext& ctx, const QConvShape& s, Isa isa, const double* 
       pack_dot1(s, c0, at);
     else
       pack_dot2(s, c0, at);
-    kinds[b] = static_cast<uint8_t>((small ? kQDwSmall : 0) | (three_fit(s, c0, width) ? kQDwThree : 0));
+    kinds[b] = static_cast<uint8_t>(!small ? 0 : three_fit(s, c0, width) ? kQDwSmall | kQDwThree : kQDwSmall);
   }
   p->line = line, p->w = w, p->bias = bias, p->m = m, p->kinds = kinds;
   *out = p;

@@ -10,7 +10,7 @@ namespace irk {
 
 // What holds for a block of channels.
 constexpr uint8_t kQDwSmall = 1;  // sums are small, see base/small_sum.h
-constexpr uint8_t kQDwThree = 2;  // absolute weights of every kernel column add up to 255 or less
+constexpr uint8_t kQDwThree = 2;  // these are, and absolute weights of every kernel column add up to 255 or less
 
 struct QDwDirect {
   int64_t ih, iw, c, oh, ow, pt, pl;

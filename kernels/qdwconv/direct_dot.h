@@ -114,7 +114,7 @@ struct DirectDot2 {
       return g;
     };
     const Column padding{{zx, zx, zx}};
-    slide_by_two(p, rows, padding, interleave(p.pl > 0 ? padding : load(rows, 0), zx), out[0], load, output);
+    slide_by_two(p, rows, padding, interleave(p.pl > 0 ? padding : load(rows, -p.c), zx), out[0], load, output);
   }
 };
 

@@ -1,7 +1,8 @@
 // The loops around the direct kernels (see direct.h).
 //
 // Ops: kWidth channels make a block; kRows output rows are made at once from kReach input rows. Ops(p, block) loads
-// weights; row(p, rows, out) makes output rows out[]: when the image has no second one, out[1] is out[0].
+// weights; row(p, rows, out) makes output rows out[]: when the image has no second one, out[1] is out[0]. rows point to
+// the last but kStride - 1 column of the first window.
 #pragma once
 #include "base/requant_neon.h"
 #include "qdwconv/direct.h"
@@ -10,20 +11,25 @@ namespace irk {
 namespace {
 
 template <class Ops>
-void direct_block(const QDwDirect& p, const int8_t* x, int8_t* y, int64_t block, int64_t y0, int64_t y1) {
+__attribute__((noinline)) void direct_block(const QDwDirect& p, const int8_t* x, int8_t* y, int64_t block, int64_t y0,
+                                            int64_t y1) {
   const int64_t last = p.c - Ops::kWidth, c0 = block * Ops::kWidth < last ? block * Ops::kWidth : last;
   const Ops ops(p, block);
-  const int64_t line = p.iw * p.c;
+  const int64_t line = p.iw * p.c, out_row = p.ow * p.c, start = c0 + (3 - Ops::kStride - p.pl) * p.c;
+  const uint64_t height = static_cast<uint64_t>(p.ih);
+  const int8_t* const outside = p.line + start;
+  int64_t ih = y0 * Ops::kStride - p.pt;
+  const int8_t* from = x + start + ih * line;
+  int8_t* out[2] = {y + y0 * out_row + c0, nullptr};
   for (int64_t oh = y0; oh < y1; oh += Ops::kRows) {
     const int8_t* rows[Ops::kReach];
-    const int64_t ih = oh * Ops::kStride - p.pt;
-    unroll<Ops::kReach>([&](auto t) IRK_LAMBDA {
-      rows[t] = (static_cast<uint64_t>(ih + t) < static_cast<uint64_t>(p.ih) ? x + (ih + t) * line : p.line) + c0;
-    });
-    int8_t* out[2];
-    out[0] = y + oh * p.ow * p.c + c0;
-    out[1] = oh + 1 < y1 ? out[0] + p.ow * p.c : out[0];
+    unroll<Ops::kReach>(
+        [&](auto t) IRK_LAMBDA { rows[t] = static_cast<uint64_t>(ih + t) < height ? from + t * line : outside; });
+    out[1] = oh + 1 < y1 ? out[0] + out_row : out[0];
     ops.row(p, rows, out);
+    ih += Ops::kStride * Ops::kRows;
+    from += Ops::kStride * Ops::kRows * line;
+    out[0] += Ops::kRows * out_row;
   }
 }
 
@@ -45,13 +51,12 @@ void direct_items(const QDwDirect& p, void* const* bufs, int64_t begin, int64_t 
   }
 }
 
-// Windows of three columns, one column apart: load(rows, at) reads a column, outputs(a, b, c, at) makes outputs.
+// Windows of three columns, one column apart: load(rows, at) reads a column, outputs(a, b, c, at) makes outputs. rows
+// point to the last column of the first window.
 template <int Reach, class Column, class Load, class Outputs>
-IRK_INLINE void slide_by_one(const QDwDirect& p, const int8_t* const (&from)[Reach], const Column& padding, Load load,
+IRK_INLINE void slide_by_one(const QDwDirect& p, const int8_t* const (&rows)[Reach], const Column& padding, Load load,
                              Outputs outputs) {
   const int64_t c = p.c, ow = p.ow, inner = p.inner;
-  const int8_t* rows[Reach];  // of the last column of a window
-  unroll<Reach>([&](auto t) IRK_LAMBDA { rows[t] = from[t] + (2 - p.pl) * c; });
   Column k0 = p.pl > 0 ? padding : load(rows, -2 * c);
   Column k1 = p.pl > 1 || p.iw + p.pl < 2 ? padding : load(rows, -c);
   int64_t i = 0, at = 0;
@@ -73,13 +78,11 @@ IRK_INLINE void slide_by_one(const QDwDirect& p, const int8_t* const (&from)[Rea
 }
 
 // Windows of three columns, two columns apart: output(left, middle, right, to) makes one output and returns what the
-// next window takes for its left column; `first` is that of the first window.
+// next window takes for its left column; `kept` is that of the first window. rows point to its middle column.
 template <int Reach, class Column, class Kept, class Load, class Output>
-IRK_INLINE void slide_by_two(const QDwDirect& p, const int8_t* const (&from)[Reach], const Column& padding, Kept kept,
+IRK_INLINE void slide_by_two(const QDwDirect& p, const int8_t* const (&rows)[Reach], const Column& padding, Kept kept,
                              int8_t* to, Load load, Output output) {
   const int64_t c = p.c, ow = p.ow, inner = p.inner, iw = p.iw, pl = p.pl;
-  const int8_t* rows[Reach];  // of the middle column of a window
-  unroll<Reach>([&](auto t) IRK_LAMBDA { rows[t] = from[t] + (1 - pl) * c; });
   int64_t i = 0, at = 0;
   for (; i + 2 <= inner; i += 2) {
     const Kept next = output(kept, load(rows, at), load(rows, at + c), to);

@@ -102,7 +102,7 @@ struct DirectWide2 {
       return c;
     };
     const Column padding{{zx, zx, zx}};
-    slide_by_two(p, rows, padding, p.pl > 0 ? padding : load(rows, 0), out[0], load, output);
+    slide_by_two(p, rows, padding, p.pl > 0 ? padding : load(rows, -p.c), out[0], load, output);
   }
 };
 

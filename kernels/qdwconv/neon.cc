@@ -61,7 +61,7 @@ struct DirectBlock {
   template <class Requant>
   static void block(const QDwDirect& p, const int8_t* x, int8_t* y, int64_t block, int64_t y0, int64_t y1) {
     if (p.kinds[block] & kQDwThree)
-      DirectBlock::block<Requant, true>(p, x, y, block, y0, y1);
+      DirectBlock::block<RequantSmallNeon, true>(p, x, y, block, y0, y1);
     else
       DirectBlock::block<Requant, false>(p, x, y, block, y0, y1);
   }
