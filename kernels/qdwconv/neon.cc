@@ -20,7 +20,7 @@ struct Ops {
     }
   }
 
-  template <int U>
+  static constexpr int U = 4;
   static void sum_taps(const QDwParams& p, const QDwBlock& b, const int64_t* offsets, const char* src,
                        const uint8_t* weights, int32_t* sums) {
     const int16_t* w = reinterpret_cast<const int16_t*>(weights);

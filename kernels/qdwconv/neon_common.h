@@ -26,25 +26,16 @@ inline void finish_columns(const QDwParams& p, const QDwBlock& b, const int32_t*
   }
 }
 
-// Ops::sum_taps<U> for columns in groups of four, two and one.
+// Ops::sum_taps for four columns at a time; the last ones may lie beyond those that count, in the slack of the scratch.
 template <class Ops>
 void output_columns(const QDwParams& p, const QDwBlock& b, const int64_t* offsets, const char* src, const uint8_t* w,
                     int64_t count, char* out, const int8_t* res) {
   int32_t sums[4 * 16];
-  const int64_t size = p.f32 ? 4 : 1;
-  while (count > 0) {
-    const int64_t n = count >= 4 ? 4 : count >= 2 ? 2 : 1;
-    if (n == 4)
-      Ops::template sum_taps<4>(p, b, offsets, src, w, sums);
-    else if (n == 2)
-      Ops::template sum_taps<2>(p, b, offsets, src, w, sums);
-    else
-      Ops::template sum_taps<1>(p, b, offsets, src, w, sums);
-    finish_columns(p, b, sums, n, out, res);
-    out += n * p.c * size;
-    if (res) res += n * p.c;
-    count -= n;
-    src += n * Ops::kVectorBytes;
+  const int64_t step = 4 * p.c;
+  for (; count > 0; count -= 4, src += 4 * Ops::kVectorBytes, out += step * (p.f32 ? 4 : 1)) {
+    Ops::sum_taps(p, b, offsets, src, w, sums);
+    finish_columns(p, b, sums, count < 4 ? count : 4, out, res);
+    if (res) res += step;
   }
 }
 

@@ -84,41 +84,42 @@ IRK_INLINE void tall_sums(const QDwTall& p, const int8_t* const* groups, int64_t
   }
 }
 
+// Columns of the output are c bytes apart.
 template <class Requant>
 IRK_INLINE void tall_store_tile(const QDwTall& p, const int32x4_t (&s)[2][kTallColumns][2], const float* multipliers,
-                                int8_t* const (&out)[2], int64_t columns) {
+                                int8_t* const (&out)[2], int64_t c) {
   const Requant requant(p.zy, p.lo, p.hi);
   const float32x4_t m[2] = {vld1q_f32(multipliers), vld1q_f32(multipliers + 4)};
-  const int64_t c = p.c;
   unroll<2>([&](auto i) IRK_LAMBDA {
     constexpr int r = 1 - decltype(i)::value;  // the upper row last: it may be the same
-    unroll<kTallColumns>([&](auto u) IRK_LAMBDA {
-      if (u < columns) vst1_s8(out[r] + u * c, requant.eight(s[r][u], m));
-    });
+    unroll<kTallColumns>([&](auto u) IRK_LAMBDA { vst1_s8(out[r] + u * c, requant.eight(s[r][u], m)); });
   });
 }
 
 template <int Kw, int Sw>
 void tall_rows(const QDwTall& p, const int8_t* const* groups, int64_t count, const int8_t* w, const int32_t* bias,
                const float* m, bool small, int8_t* const (&rows)[2]) {
+  int8_t few[2][8 * kTallColumns];  // outputs of an image narrower than a tile
+  const bool narrow = p.ow < kTallColumns;
+  const int64_t c = narrow ? 8 : p.c, last = p.ow - kTallColumns;
   for (int64_t x = 0; x < p.ow; x += kTallColumns) {
-    int64_t columns = p.ow - x;
-    if (columns < kTallColumns && p.ow >= kTallColumns) x = p.ow - kTallColumns, columns = kTallColumns;
+    if (x > last && !narrow) x = last;
     int32x4_t s[2][kTallColumns][2];
     unroll<2>([&](auto h) IRK_LAMBDA {
       const int32x4_t b = vld1q_s32(bias + 4 * h);
       unroll<2>([&](auto r) IRK_LAMBDA { unroll<kTallColumns>([&](auto u) IRK_LAMBDA { s[r][u][h] = b; }); });
     });
     tall_sums<Kw, Sw>(p, groups, count, x * p.sw * 32, w, s);
-    int8_t* const out[2] = {rows[0] + x * p.c, rows[1] + x * p.c};
-    if (small && columns >= kTallColumns)
-      tall_store_tile<RequantSmallNeon>(p, s, m, out, kTallColumns);
-    else if (columns >= kTallColumns)
-      tall_store_tile<RequantNeon>(p, s, m, out, kTallColumns);
-    else if (small)
-      tall_store_tile<RequantSmallNeon>(p, s, m, out, columns);
+    int8_t* const out[2] = {narrow ? few[0] : rows[0] + x * c, narrow ? few[1] : rows[1] + x * c};
+    if (small)
+      tall_store_tile<RequantSmallNeon>(p, s, m, out, c);
     else
-      tall_store_tile<RequantNeon>(p, s, m, out, columns);
+      tall_store_tile<RequantNeon>(p, s, m, out, c);
+  }
+  if (!narrow) return;
+  for (int64_t x = 0; x < p.ow; x++) {
+    vst1_s8(rows[1] + x * p.c, vld1_s8(few[1] + 8 * x));
+    vst1_s8(rows[0] + x * p.c, vld1_s8(few[0] + 8 * x));
   }
 }
 
