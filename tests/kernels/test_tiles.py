@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from irkit.ir.types import Quant
+from irkit.ir.types import QArray, Quant
 from irkit.ops import qconv2d, qlinear
 from tests.kernels.f32 import ACTS
 from tests.kernels.quantized import check, qtensor, qweights
@@ -114,3 +114,36 @@ def test_dwconv(c: int) -> None:
             rng, (1, kh + i % 3, rows + kw - 1, c), c, (kh, kw), strides=(1 + i % 2, 1 + i % 3), pads=pads, groups=c,
             family="dwconv", **floating(i),
         )  # fmt: skip
+
+
+def extremes(shape: tuple[int, ...], value: int, axis: int | None) -> Any:
+    """One value everywhere; or its sign changes along an axis."""
+    data = np.full(shape, value, np.int8)
+    if axis is not None:
+        np.moveaxis(data, axis, 0)[1::2] = 127 if value < 0 else -127
+    return data
+
+
+@pytest.mark.parametrize("x_value", [-128, 127])
+@pytest.mark.parametrize("w_value", [-127, 127])
+@pytest.mark.parametrize("alternate", [False, True])
+def test_largest_products(x_value: int, w_value: int, alternate: bool) -> None:
+    """Sums of products at the ends of int8, which do not fit 16 bits for long; the float results show them whole."""
+    for zero, quant in itertools.product((-128, 127), (None, NARROW)):
+        for k in (*range(1, 20), 31, 32, 33, 64, 65, 100):
+            x = QArray(extremes((5, k), x_value, 1 if alternate else None), Quant.per_tensor(1.0, zero))
+            w = QArray(extremes((17, k), w_value, 0 if alternate else None), Quant((1.0,) * 17, (0,) * 17, 0))
+            check("qlinear", qlinear, x, w, isas=LEVELS, quant=quant)
+        for kernel, stride, c in itertools.product(
+            ((1, 2), (2, 2), (1, 3), (3, 3), (4, 4), (5, 5), (2, 7), (9, 1)), (1, 2), (8, 19)
+        ):
+            image = (1, c, kernel[0] + 3, kernel[1] + 6)
+            x = QArray(extremes(image, x_value, 3 if alternate else None), Quant.per_tensor(1.0, zero))
+            taps = extremes((c, 1, *kernel), w_value, 2 if alternate else None)
+            w = QArray(taps, Quant((1.0,) * c, (0,) * c, 0))
+            attrs = {"groups": c, "strides": (stride, stride), "pads": (kernel[0] // 2, kernel[1] // 2, 0, 1)}
+            check("qdwconv", qconv2d, x, w, isas=LEVELS, quant=quant, **attrs)
+            if c == 8:
+                whole = np.repeat(taps, c, 1)
+                w = QArray(whole, Quant((1.0,) * c, (0,) * c, 0))
+                check("qconv", qconv2d, x, w, isas=LEVELS, quant=quant, **attrs | {"groups": 1})
