@@ -192,7 +192,11 @@ def _gnu() -> Compiler | Missing:
 
 def _clang() -> Compiler | Missing:
     hint = f"install clang, and g++-{TRIPLE} for the libraries"
-    found = _compiler("clang++", ("clang++", f"--target={TRIPLE}"), hint)
+    names = [p.name for f in os.get_exec_path() if os.path.isdir(f) for p in Path(f).glob("clang++-*")]
+    versions = sorted((int(n[8:]) for n in names if n[8:].isdigit()), reverse=True)
+    names = ["clang++", *(f"clang++-{v}" for v in versions)]
+    name = next((n for n in names if shutil.which(n)), "clang++")
+    found = _compiler("clang++", (name, f"--target={TRIPLE}"), hint)
     if isinstance(found, Compiler) and sysroot(found) is None:
         return Missing("clang++", "is there, but arm64 libraries are not", hint)
     return found

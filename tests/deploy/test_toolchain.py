@@ -67,6 +67,8 @@ def test_nothing_there(bare: Path) -> None:
 
 def test_order(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(toolchain, "sysroot", lambda _: bare)
+    fake(bare, "clang-9", "clang++-9", "clang-19", "clang++-19", "clang++-old")
+    assert find_compiler().cxx == ("clang++-19", "--target=aarch64-linux-gnu")
     fake(bare, "clang", "clang++")
     assert find_compiler().cxx == ("clang++", "--target=aarch64-linux-gnu")
     assert find_compiler().cc == ("clang", "--target=aarch64-linux-gnu")
