@@ -2,6 +2,11 @@
 #pragma once
 
 #define IRK_INLINE inline __attribute__((always_inline))
+#if defined(__clang__)
+#define IRK_NOINLINE __attribute__((noinline))
+#else
+#define IRK_NOINLINE __attribute__((noinline, noclone))  // a clone is as good as inlined
+#endif
 
 namespace irk {
 namespace {

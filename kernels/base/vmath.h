@@ -30,8 +30,8 @@ IRK_INLINE typename V::F poly(typename V::F, float c0) {
   return V::set(c0);
 }
 template <class V, class... Rest>
-IRK_INLINE typename V::F poly(typename V::F x, float c0, Rest... rest) {
-  return V::add(V::mul(poly<V>(x, rest...), x), V::set(c0));
+IRK_INLINE typename V::F poly(typename V::F x, float c0, float c1, Rest... rest) {
+  return V::add(V::mul(poly<V>(x, c1, rest...), x), V::set(c0));
 }
 
 template <class V>

@@ -1,6 +1,3 @@
-// GCC 12 takes the "undefined" operands inside its own intrinsics for a mistake.
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include "base/vec_avx512.h"
 
 namespace {

@@ -41,8 +41,8 @@ inline void gather_bytes(int8_t* dst, int64_t lda, const int8_t* src, int64_t st
 }
 
 // Any epilogue, from memory: sums of `rows` rows 16 apart; n columns.
-__attribute__((noinline, noclone)) inline void finish_any(const int32_t* sums, int64_t rows, const float* m, int64_t n,
-                                                          const int8_t* res, void* out, const QConvParams& p) {
+IRK_NOINLINE inline void finish_any(const int32_t* sums, int64_t rows, const float* m, int64_t n, const int8_t* res,
+                                    void* out, const QConvParams& p) {
   const RequantNeon e(p.zy, p.lo, p.hi, p.zr, p.mr);
   for (int64_t r = 0; r < rows; r++) {
     if (p.f32)
@@ -79,7 +79,12 @@ IRK_INLINE void load_vectors(const int8_t* src, int8x16_t (&v)[NV]) {
 // that otherwise.
 template <int M, int N>
 IRK_INLINE void pin(int32x4_t (&acc)[M][N], const int8_t*& w) {
-  unroll<M>([&](auto r) IRK_LAMBDA { unroll<N>([&](auto v) IRK_LAMBDA { asm volatile("" : "+w"(acc[r][v])); }); });
+  unroll<M>([&](auto r) IRK_LAMBDA {
+    unroll<N>([&](auto v) IRK_LAMBDA {
+      int32x4_t& a = acc[r][v];  // Clang captures nothing that only asm names
+      asm volatile("" : "+w"(a));
+    });
+  });
   asm volatile("" : "+r"(w));
 }
 
@@ -157,8 +162,7 @@ IRK_INLINE QFinish make_finish(const QPanel& t, const QConvParams& p, const floa
 // What is not plain, from memory and out of line, so that the registers of the tile's loop are its own: `rows` rows of
 // sums, 16 apart, to their first outputs at out.
 template <int NV>
-__attribute__((noinline, noclone)) void finish_memory(const int32_t* sums, int64_t rows, const QFinish& f, char* out,
-                                                      const int8_t* res) {
+IRK_NOINLINE void finish_memory(const int32_t* sums, int64_t rows, const QFinish& f, char* out, const int8_t* res) {
   const QConvParams& p = *f.p;
   if (f.memory) return finish_any(sums, rows, f.m, f.n, res, out, p);
   const RequantNeon e(p.zy, p.lo, p.hi, p.zr, p.mr);

@@ -11,7 +11,6 @@ namespace {
 
 struct OpsMm {
   static constexpr bool kPanels = true;
-  static constexpr int MR = 6;
   static void copy(int8_t* dst, const int8_t* src, int64_t n) { copy_bytes(dst, src, n); }
   static void fill(int8_t* dst, int64_t n, int32_t zx) { fill_bytes(dst, n, zx); }
   static void gather(int8_t* dst, int64_t lda, const int8_t* src, int64_t step, int64_t n, int64_t count) {

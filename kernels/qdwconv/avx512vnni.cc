@@ -58,7 +58,8 @@ void interleave_columns(const QDwParams& p, const QDwBlock& b, const int8_t* con
     next[t] = rows[t] ? step : 0;
   }
   const int64_t vector = b.vector, n = b.n;
-  const auto [first, stop] = qdw_inside(p, col);
+  const QDwInside inside = qdw_inside(p, col);
+  const int64_t first = inside.first, stop = inside.stop;
   int64_t i = 0;
   const auto edge = [&](int64_t end) {
     for (; i < end; i += Columns, dst += 64) {
