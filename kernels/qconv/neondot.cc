@@ -29,6 +29,20 @@ struct OpsDot {
     pin(acc, w);
   }
 
+  // 32 depths.
+  template <int M, int NV>
+  static IRK_INLINE void turn(int32x4_t (&acc)[M][NV], const int8_t* (&a)[M], const int8_t*& w) {
+    int8x16_t lo[M], hi[M];
+    unroll<M>([&](auto r) IRK_LAMBDA {
+      const int8x16x2_t v = vld1q_s8_x2(a[r]);
+      lo[r] = v.val[0], hi[r] = v.val[1];
+      a[r] += 32;
+      asm volatile("" : "+r"(a[r]));  // keeps the pointer itself as the counter: post-indexed loads
+    });
+    unroll<4>([&](auto j) IRK_LAMBDA { step<j>(acc, lo, w); });
+    unroll<4>([&](auto j) IRK_LAMBDA { step<j>(acc, hi, w); });
+  }
+
   // What all tiles of a panel share. A copy, as stores of bytes might change what t and p point to.
   struct Common {
     const int8_t* w;
@@ -50,17 +64,7 @@ struct OpsDot {
     const int8_t* a[M];
     unroll<M>([&](auto r) IRK_LAMBDA { a[r] = rows[r]; });  // a first run has no offset
     for (int64_t s = 1;; s++) {
-      for (int64_t k = c.turns; k > 0; k--) {
-        int8x16_t lo[M], hi[M];
-        unroll<M>([&](auto r) IRK_LAMBDA {
-          const int8x16x2_t v = vld1q_s8_x2(a[r]);
-          lo[r] = v.val[0], hi[r] = v.val[1];
-          a[r] += 32;
-          asm volatile("" : "+r"(a[r]));  // keeps the pointer itself as the counter: post-indexed loads
-        });
-        unroll<4>([&](auto j) IRK_LAMBDA { step<j>(acc, lo, w); });
-        unroll<4>([&](auto j) IRK_LAMBDA { step<j>(acc, hi, w); });
-      }
+      for (int64_t k = c.turns; k > 0; k--) turn(acc, a, w);
       if (c.half) {
         int8x16_t v[M];
         unroll<M>([&](auto r) IRK_LAMBDA {
@@ -83,6 +87,49 @@ struct OpsDot {
     finish_rows(acc, c.finish, out, res);
   }
 
+  // Four rows at a time, for the most common case: rows of one run, the plain epilogue. A function of its own, so that
+  // everything it needs stays in registers.
+  template <int NV>
+  __attribute__((noinline)) static void plain_panel(const int8_t* const* rows, const int8_t* const* end,
+                                                    const int8_t* w0, const int32_t* bias0, const float* m,
+                                                    const float* magic, int64_t run, int64_t oc, int8_t* out) {
+    const int64_t turns = run >> 5, half = run & 16, rest = run & 15;
+    for (; rows != end; rows += 4) {
+      int32x4_t acc[4][NV];
+      const int32_t* bias = bias0;
+      unroll<4>([&](auto r) IRK_LAMBDA {
+        bias = later(bias);
+        unroll<NV>([&](auto v) IRK_LAMBDA { acc[r][v] = vld1q_s32(bias + 4 * v); });
+      });
+      const int8_t* w = w0;
+      const int8_t* a[4] = {rows[0], rows[1], rows[2], rows[3]};
+      for (int64_t k = turns; k != 0; k--) turn(acc, a, w);
+      if (half) {
+        int8x16_t v[4];
+        unroll<4>([&](auto r) IRK_LAMBDA {
+          v[r] = vld1q_s8(a[r]);
+          a[r] += 16;
+        });
+        unroll<4>([&](auto j) IRK_LAMBDA { step<j>(acc, v, w); });
+      }
+      if (rest) {
+        int8x16_t v[4];
+        unroll<4>([&](auto r) IRK_LAMBDA { v[r] = vld1q_s8(a[r]); });
+        step<0>(acc, v, w);
+        if (rest > 4) step<1>(acc, v, w);
+        if (rest > 8) step<2>(acc, v, w);
+        if (rest > 12) step<3>(acc, v, w);
+      }
+      float32x4_t mv[NV];
+      load_vectors<NV>(m, mv);
+      const float32x4_t add = vld1q_dup_f32(later(magic));
+      unroll<4>([&](auto r) IRK_LAMBDA {
+        store_low<NV>(out, plain_bytes<NV>(acc[r], mv, add));
+        out += oc;
+      });
+    }
+  }
+
   template <int NV>
   __attribute__((noinline)) static void panel(const QPanel& t, const QConvParams& p) {
     const float magic = plain_magic(p);
@@ -99,7 +146,14 @@ struct OpsDot {
     const int8_t* res = t.res;
     const int64_t osize = p.f32 ? 4 : 1, out_step = 4 * p.oc * osize, res_step = res ? 4 * p.oc : 0;
     const int64_t rest = t.count & 3;
-    for (const int8_t* const* end = rows + t.count - rest; rows != end; rows += 4) {
+    const int8_t* const* end = rows + t.count - rest;
+    if ((NV == 4 || NV == 2) && p.rows.segs == 1 && c.finish.plain && !res) {
+      constexpr int N = NV == 4 ? 4 : 2;
+      plain_panel<N>(rows, end, c.w, t.bias, t.m, &magic, p.rows.run, p.oc, reinterpret_cast<int8_t*>(out));
+      out += (end - rows) * p.oc;
+      rows = end;
+    }
+    for (; rows != end; rows += 4) {
       tile<4, NV>(c, rows, out, res);
       out += out_step, res += res_step;
     }
