@@ -106,9 +106,9 @@ bool has_pair_of_minus_128(const QConvShape& s) {
   return false;
 }
 
-// A block of rows is used by all column tiles: as many as L1 holds, or a few tiles when rows are long.
-int64_t rows_in_l1(const QConvParams& p, int64_t row_bytes, int64_t mr) {
-  const int64_t rows = most(24576 / (row_bytes + least(p.oc, 256)), 4 * mr);
+// A block of rows is used by all column tiles: as many as `bytes` hold, or a few tiles when rows are long.
+int64_t rows_in_cache(const QConvParams& p, int64_t bytes, int64_t row_bytes, int64_t mr) {
+  const int64_t rows = most(bytes / (row_bytes + least(p.oc, 256)), 4 * mr);
   return least(round_up(rows, mr), 448);
 }
 
@@ -138,7 +138,7 @@ Status plan_rows(StepContext& ctx, const QConvShape& s, const Packing& pk, int64
   q.lda = (q.parts - 1) * q.part + round_up(q.part, 16);
 
   const int64_t line_rows = q.gather ? q.lda : q.lines ? ceil_div(s.sh * q.pitch, s.ow) : s.sw * s.ic;
-  const int64_t rows = rows_in_l1(*p, pk.panels ? kpad : q.flat ? p->k : line_rows, mr);
+  const int64_t rows = rows_in_cache(*p, 49152, pk.panels ? kpad : q.flat ? p->k : line_rows, mr);
   int64_t lines_bytes = 0;
   if (q.flat) {
     p->block_rows = ceil_div(p->pixels, ceil_div(p->pixels, rows));
@@ -252,7 +252,7 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
   if (pk.rows) {
     IRK_TRY(plan_rows(ctx, s, pk, row->mr, kpad, p, &out->scratch));
   } else {
-    const int64_t rows = rows_in_l1(*p, p->lda * pk.size, row->mr);
+    const int64_t rows = rows_in_cache(*p, 24576, p->lda * pk.size, row->mr);
     p->block_rows = ceil_div(p->pixels, ceil_div(p->pixels, rows));
     if (ceil_div(p->pixels, p->block_rows) > 1) p->block_rows = round_up(p->block_rows, row->mr);
     p->m_blocks = ceil_div(p->pixels, p->block_rows);

@@ -102,6 +102,20 @@ struct OpsMm {
     });
   }
 
+  // acc[r][v]: pair r, columns 2v and 2v + 1.
+  template <int P, int NV>
+  static IRK_INLINE void multiply(int32x4_t (&acc)[P][2 * NV], const int8_t* a, const int8_t* w, const int32_t* bias,
+                                  int64_t steps) {
+    unroll<P>([&](auto r) IRK_LAMBDA {
+      bias = later(bias);  // loads for every row are shorter than copies between registers
+      unroll<2 * NV>([&](auto v) IRK_LAMBDA { acc[r][v] = vld1q_s32(bias + 4 * v); });
+    });
+    for (int64_t k = steps >> 2; k > 0; k--) {
+      unroll<4>([&](auto) IRK_LAMBDA { step<P, NV>(acc, a, w); });
+    }
+    for (int64_t k = steps & 3; k > 0; k--) step<P, NV>(acc, a, w);
+  }
+
   // What all tiles of a panel share.
   struct Common {
     const int8_t* w;
@@ -113,17 +127,8 @@ struct OpsMm {
 
   template <int P, int NV>
   static IRK_INLINE void tile(const Common& c, const int8_t* a, char* out, const int8_t* res, int64_t count) {
-    int32x4_t acc[P][2 * NV];  // of columns 2v and 2v + 1
-    const int32_t* bias = c.bias2;
-    unroll<P>([&](auto r) IRK_LAMBDA {
-      bias = later(bias);  // loads for every row are shorter than copies between registers
-      unroll<2 * NV>([&](auto v) IRK_LAMBDA { acc[r][v] = vld1q_s32(bias + 4 * v); });
-    });
-    const int8_t* w = c.w;
-    for (int64_t k = c.steps >> 2; k > 0; k--) {
-      unroll<4>([&](auto) IRK_LAMBDA { step<P, NV>(acc, a, w); });
-    }
-    for (int64_t k = c.steps & 3; k > 0; k--) step<P, NV>(acc, a, w);
+    int32x4_t acc[P][2 * NV];
+    multiply<P, NV>(acc, a, c.w, c.bias2, c.steps);
     finish<P, NV>(acc, c, out, res, count);
   }
 
@@ -133,6 +138,24 @@ struct OpsMm {
     const int16x8_t x = vreinterpretq_s16_s8(v0), y = vreinterpretq_s16_s8(v1);
     store_low<NV>(out, vreinterpretq_s8_s16(vuzp1q_s16(x, y)));
     if (both) store_low<NV>(out + oc, vreinterpretq_s8_s16(vuzp2q_s16(x, y)));
+  }
+
+  // even: the last pair has both rows.
+  template <int P, int NV>
+  static IRK_INLINE void finish_plain(const int32x4_t (&acc)[P][2 * NV], const float* m2, const float* magic,
+                                      int64_t oc, int8_t* y, bool even) {
+    constexpr int L = NV >= 2 ? 4 : 2, R = 2 * NV - L;  // vectors of the first eight channels, of the rest
+    float32x4_t m[2 * NV];
+    m2 = later(m2);
+    unroll<2 * NV>([&](auto v) IRK_LAMBDA { m[v] = vld1q_f32(m2 + 4 * v); });
+    const float32x4_t add = vld1q_dup_f32(later(magic));
+    unroll<P>([&](auto r) IRK_LAMBDA {
+      const int8x16_t v0 = plain_bytes<L>(part<0, L>(acc[r]), part<0, L>(m), add);
+      int8x16_t v1 = v0;
+      if constexpr (R > 0) v1 = plain_bytes<R>(part<L, R>(acc[r]), part<L, R>(m), add);
+      store_pair<NV>(y, oc, r + 1 < P || even, v0, v1);
+      y += 2 * oc;
+    });
   }
 
   template <int P, int NV>
@@ -151,25 +174,24 @@ struct OpsMm {
       finish_memory<NV>(sums, count, c.finish, out, res);
       return;
     }
-    constexpr int L = NV >= 2 ? 4 : 2, R = 2 * NV - L;  // vectors of the first eight channels, of the rest
-    const int64_t oc = c.finish.oc;
-    int8_t* y = reinterpret_cast<int8_t*>(out);
-    float32x4_t m[2 * NV];
-    const float* m2 = later(c.m2);
-    unroll<2 * NV>([&](auto v) IRK_LAMBDA { m[v] = vld1q_f32(m2 + 4 * v); });
-    const float32x4_t magic = vld1q_dup_f32(later(c.finish.magic));
-    unroll<P>([&](auto r) IRK_LAMBDA {
-      const int8x16_t v0 = plain_bytes<L>(part<0, L>(acc[r]), part<0, L>(m), magic);
-      int8x16_t v1 = v0;
-      if constexpr (R > 0) v1 = plain_bytes<R>(part<L, R>(acc[r]), part<L, R>(m), magic);
-      store_pair<NV>(y, oc, r + 1 < P || count % 2 == 0, v0, v1);
-      y += 2 * oc;
-    });
+    finish_plain<P, NV>(acc, c.m2, c.finish.magic, c.finish.oc, reinterpret_cast<int8_t*>(out), count % 2 == 0);
   }
 
   // R vectors from vector F on.
   template <int F, int R, class V, int N>
   static IRK_INLINE const V (&part(const V (&v)[N])) [R] { return reinterpret_cast<const V(&)[R]>(v[F]); }
+
+  // Six rows at a time with the plain epilogue. A function of its own, so that everything it needs stays in registers.
+  template <int NV>
+  __attribute__((noinline)) static void plain_panel(const int8_t* a, int64_t tiles, const int8_t* w,
+                                                    const int32_t* bias2, const float* m2, const float* magic,
+                                                    int64_t steps, int64_t oc, int8_t* out) {
+    for (; tiles > 0; tiles--, a += 48 * steps, out += 6 * oc) {
+      int32x4_t acc[3][2 * NV];
+      multiply<3, NV>(acc, a, w, bias2, steps);
+      finish_plain<3, NV>(acc, m2, magic, oc, out, true);
+    }
+  }
 
   template <int NV>
   __attribute__((noinline)) static void panel(const QPanel& t, const QConvParams& p) {
@@ -190,6 +212,11 @@ struct OpsMm {
     const int8_t* res = t.res;
     const int64_t a_step = 48 * p.steps, res_step = res ? 6 * p.oc : 0, out_step = 6 * p.oc * (p.f32 ? 4 : 1);
     int64_t count = t.count;
+    if ((NV == 4 || NV == 2) && c.finish.plain && !res) {
+      const int64_t tiles = count / 6;
+      plain_panel<NV == 4 ? 4 : 2>(a, tiles, c.w, bias2, m2, &magic, p.steps, p.oc, reinterpret_cast<int8_t*>(out));
+      a += tiles * a_step, out += tiles * out_step, count -= 6 * tiles;
+    }
     for (; count >= 6; count -= 6) {
       tile<3, NV>(c, a, out, res, 6);
       a += a_step, out += out_step, res += res_step;
