@@ -1,27 +1,22 @@
 // Errors as values: a code and a message. Nothing in the runtime throws or aborts.
 #pragma once
-#include <stdarg.h>
-#include <stdio.h>
 
 namespace irk {
 
 enum class Code : int { ok = 0, bad_file, bad_version, bad_input, out_of_memory, unsupported, io, internal };
 
+// Copies are made by functions, not inline: there is one at every place that can fail, and success needs none.
 struct Status {
   Code code = Code::ok;
-  char msg[256] = {0};
+  char msg[256];  // a C string
+
+  Status() { msg[0] = '\0'; }
+  Status(const Status& other);
+  Status& operator=(const Status& other);
   bool ok() const { return code == Code::ok; }
 };
 
-__attribute__((format(printf, 2, 3))) inline Status fail(Code code, const char* fmt, ...) {
-  Status s;
-  s.code = code;
-  va_list ap;
-  va_start(ap, fmt);
-  vsnprintf(s.msg, sizeof s.msg, fmt, ap);
-  va_end(ap);
-  return s;
-}
+__attribute__((format(printf, 2, 3), cold)) Status fail(Code code, const char* fmt, ...);
 
 #define IRK_TRY(expr)                \
   do {                               \

@@ -30,7 +30,7 @@ const Model* cpp(const irk_model* m) { return reinterpret_cast<const Model*>(m);
 irk_code report(const Status& s, irk_error* err) {
   if (err) {
     err->code = static_cast<irk_code>(s.code);
-    memcpy(err->message, s.msg, sizeof err->message);
+    memcpy(err->message, s.msg, strlen(s.msg) + 1);
   }
   return static_cast<irk_code>(s.code);
 }
