@@ -62,6 +62,16 @@ struct Lanes {
       each<R>([&](auto r) IRK_LAMBDA { acc[r] = Op::template join<V>(acc[r], fn(i + r * V::N, int64_t{-1})); });
     }
     if (i == n) return;
+    if constexpr (V::N > 1 && R > 8) {  // unrolled so far, the end would be most of the code
+      F some[R];
+      each<R>([&](auto r) IRK_LAMBDA { some[r] = acc[r]; });
+      for (int r = 0; i < n; ++r, i += V::N) {
+        const int64_t part = n - i < V::N ? n - i : V::N;
+        some[r] = V::first_n(part, Op::template join<V>(some[r], fn(i, part)), some[r]);
+      }
+      each<R>([&](auto r) IRK_LAMBDA { acc[r] = some[r]; });
+      return;
+    }
     each<R>([&](auto r) IRK_LAMBDA {
       const int64_t left = n - i - r * V::N;
       if (left <= 0) return;

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <charconv>
+#include "base/number.h"
 
 namespace irk {
 
@@ -258,10 +258,14 @@ class JsonParser {
     }
     if (integer) {
       v->kind_ = Json::Kind::integer;
-      if (std::from_chars(from, p_, v->value_.integer).ec == std::errc()) return Status();
+      if (read_int(from, p_ - from, &v->value_.integer)) return Status();
     }
     v->kind_ = Json::Kind::real;
-    if (std::from_chars(from, p_, v->value_.real).ec != std::errc()) return error("number out of range");
+    // The room for strings, of which as much is left as there is text from `from` on, holds the number for a moment.
+    const size_t n = static_cast<size_t>(p_ - from);
+    memcpy(text_, from, n);
+    text_[n] = '\0';
+    if (!read_real(text_, &v->value_.real)) return error("number out of range");
     return Status();
   }
 

@@ -24,7 +24,11 @@ struct ConvTiles {
   int rows[kConvMaxVec + 1];
   bool prefetch;
 };
+#if defined(__aarch64__)  // where every CPU has NEON, small code will do
+constexpr ConvTiles kConvScalar = {1, {0, 4, 0, 0, 0}, true};
+#else
 constexpr ConvTiles kConvScalar = {1, {0, 4, 4, 4, 4}, true};
+#endif
 constexpr ConvTiles kConvAvx2 = {8, {0, 8, 6, 4, 0}, true};
 constexpr ConvTiles kConvAvx512 = {16, {0, 14, 12, 8, 6}, true};
 constexpr ConvTiles kConvNeon = {4, {0, 8, 8, 6, 5}, false};

@@ -6,5 +6,5 @@ using V = irk::VecAvx2;
 #include "dwconv/fixed.h"
 
 extern "C" void irk_dwconv_f32_avx2(void* const* bufs, const void* params, int64_t begin, int64_t end) {
-  run_fixed(bufs, params, begin, end);
+  run_rows(bufs, params, begin, end, choose(*static_cast<const DwParams*>(params)));
 }

@@ -54,12 +54,4 @@ Kernels choose(const DwParams& p) {
   return kAny;
 }
 
-void run_fixed(void* const* bufs, const void* params, int64_t begin, int64_t end) {
-  const DwParams& p = *static_cast<const DwParams*>(params);
-  const Kernels fns = choose(p);
-  run(p, begin, end, [&](int64_t image, int64_t first, int64_t last, int64_t v0, int64_t v1) {
-    for (int64_t i = first; i < last; i++) row(p, fns, bufs, image, i, v0, v1);
-  });
-}
-
 }  // namespace

@@ -136,4 +136,11 @@ void run(const DwParams& p, int64_t begin, int64_t end, Rows rows) {
   }
 }
 
+inline void run_rows(void* const* bufs, const void* params, int64_t begin, int64_t end, const Kernels& fns) {
+  const DwParams& p = *static_cast<const DwParams*>(params);
+  run(p, begin, end, [&](int64_t image, int64_t first, int64_t last, int64_t v0, int64_t v1) {
+    for (int64_t i = first; i < last; i++) row(p, fns, bufs, image, i, v0, v1);
+  });
+}
+
 }  // namespace

@@ -195,7 +195,7 @@ void add_constant(Builder* b, const PadSpec& p, const Axis* full) {
 void add_mirrored(Builder* b, const PadSpec& p, const Axis* full, bool reflect) {
   int part[kMaxRank] = {};
   for (;;) {
-    Axis ax[kMaxRank];
+    Axis ax[kMaxRank] = {};
     int64_t dst = 0, from = 0;
     bool empty = false;
     for (int i = 0; i < p.rank; i++) {

@@ -14,13 +14,20 @@ namespace irk {
 
 class Json;
 
-// Memory that lives as long as the loaded model. Null when out of memory.
+// Memory that lives as long as the loaded model.
 class StepAllocator {
  public:
-  virtual void* alloc(int64_t bytes, int64_t align = 64) = 0;
+  StepAllocator() = default;
+  StepAllocator(const StepAllocator&) = delete;
+  StepAllocator& operator=(const StepAllocator&) = delete;
+  ~StepAllocator();
+  void* alloc(int64_t bytes, int64_t align = 64);  // null when out of memory
+  int64_t bytes() const { return bytes_; }         // handed out so far
 
- protected:
-  ~StepAllocator() = default;
+ private:
+  struct Block;
+  Block* head_ = nullptr;
+  int64_t bytes_ = 0;
 };
 
 struct StepContext {

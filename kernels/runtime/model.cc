@@ -1,11 +1,10 @@
 #include "runtime/model.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
-
-#include <new>
 
 #include "base/cpu.h"
 #include "base/fpenv.h"
@@ -49,11 +48,11 @@ int64_t now_ns() {
 
 // ---- memory of prepared steps --------------------------------------------------------------------------------------
 
-struct Model::Block {
+struct StepAllocator::Block {
   Block* next;
 };
 
-void* Model::Blocks::alloc(int64_t bytes, int64_t align) {
+void* StepAllocator::alloc(int64_t bytes, int64_t align) {
   if (bytes < 0 || bytes > kMaxTensorBytes * 4 || align < 1 || align > 4096 || (align & (align - 1))) return nullptr;
   if (align < 64) align = 64;
   void* p = nullptr;
@@ -65,7 +64,7 @@ void* Model::Blocks::alloc(int64_t bytes, int64_t align) {
   return static_cast<char*>(p) + align;
 }
 
-Model::Blocks::~Blocks() {
+StepAllocator::~StepAllocator() {
   while (head_) {
     Block* next = head_->next;
     free(head_);
@@ -76,7 +75,7 @@ Model::Blocks::~Blocks() {
 // ---- contexts ------------------------------------------------------------------------------------------------------
 
 // What one call needs: taken for the call, kept for the next one.
-struct Model::Context {
+struct Model::Context : OnHeap {
   std::atomic<int> busy{1};
   char* arena = nullptr;
   char* scratch = nullptr;
@@ -117,7 +116,7 @@ Status Model::acquire(Context** out) {
       return s;
     }
   }
-  Context* c = new (std::nothrow) Context();
+  Context* c = new (OrNull()) Context();
   if (!c) return fail(Code::out_of_memory, "out of memory");
   c->arena = static_cast<char*>(alloc_pages(plan_.arena));
   if (!c->arena || !c->bufs.alloc(n_bufs_)) {
@@ -160,7 +159,7 @@ Model::~Model() {
 }
 
 Status Model::create(Model** out) {
-  *out = new (std::nothrow) Model();
+  *out = new (OrNull()) Model();
   if (!*out) return fail(Code::out_of_memory, "out of memory");
   return Status();
 }
@@ -293,7 +292,7 @@ Status Model::set_threads(int threads) {
   if (threads < 0 || threads > kMaxThreads)
     return fail(Code::bad_input, "threads must be from 1 to %d, got %d", kMaxThreads, threads);
   if (threads == 0) threads = default_threads();
-  if (threads > 1) pool_reserve(threads);
+  if (threads > 1) threads = pool_reserve(threads);
   threads_.store(threads, std::memory_order_relaxed);
   return Status();
 }

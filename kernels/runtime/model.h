@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "base/array.h"
+#include "base/heap.h"
 #include "runtime/container.h"
 #include "runtime/family.h"
 #include "runtime/plan.h"
@@ -34,7 +35,7 @@ struct RunOptions {
 // Families whose steps the host program attaches after loading: NumPy fallbacks and kernels compiled at run time.
 constexpr const char* kHostFamilies[] = {"python", "numba"};
 
-class Model {
+class Model : public OnHeap {
  public:
   static Status load_file(const char* path, const LoadOptions& options, Model** out);
   // Copies `data`.
@@ -58,7 +59,7 @@ class Model {
   MemoryUse memory_use() const;
   Isa isa() const { return isa_; }
   int threads() const { return threads_.load(std::memory_order_relaxed); }
-  Status set_threads(int threads);
+  Status set_threads(int threads);  // fewer, and no error, when the system gives no more
   const PreparedStep& step(int64_t i) const { return steps_[i].prepared; }
 
   // Before the first call, or with no call under way. Any step may be replaced; families in kHostFamilies must be.
@@ -78,17 +79,6 @@ class Model {
     bool input;
   };
   struct Context;
-  struct Block;
-  class Blocks final : public StepAllocator {
-   public:
-    void* alloc(int64_t bytes, int64_t align) override;
-    ~Blocks();
-    int64_t bytes() const { return bytes_; }
-
-   private:
-    int64_t bytes_ = 0;
-    Block* head_ = nullptr;
-  };
 
   Model() = default;
   static Status create(Model** out);
@@ -107,7 +97,7 @@ class Model {
   JsonDoc header_;
   ConstTable consts_;
   Plan plan_;
-  Blocks blocks_;
+  StepAllocator blocks_;
   Array<Step> steps_;
   Array<Patch> patches_;
   int64_t n_bufs_ = 0;

@@ -29,6 +29,7 @@ constexpr uint64_t kOpen = 1 << 15, kInside = kOpen - 1;
 constexpr uint32_t job_of(uint64_t state) { return static_cast<uint32_t>(state >> 32); }
 constexpr int threads_of(uint64_t state) { return static_cast<int>(state >> 16 & 0xffff); }
 
+// All zero at first, so that it takes no room in the file.
 struct Pool {
   alignas(128) std::atomic<uint64_t> state{0};
   alignas(128) std::atomic<int> owner{0};  // 1: a call has the pool
@@ -36,9 +37,9 @@ struct Pool {
   std::atomic<uint32_t> calls{0};          // acquisitions so far
   std::atomic<int> sleepers{0};
   std::atomic<int> workers{0};
-  std::atomic<int> most{kMaxThreads - 1};  // lowered when the system refuses a thread
+  std::atomic<bool> refused{false};  // the system gave fewer workers than asked for
   Work work{};
-  int64_t unit = 1;  // items per unit of a Share
+  int64_t unit = 0;  // items per unit of a Share
   Share shares[kMaxThreads];
   pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;  // guards sleeping and the making of workers
   pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
@@ -152,6 +153,7 @@ void after_fork() {
   p.under_way.store(0);
   p.sleepers.store(0);
   p.workers.store(0);
+  p.refused.store(false);
   p.mutex = PTHREAD_MUTEX_INITIALIZER;
   p.wake = PTHREAD_COND_INITIALIZER;
 }
@@ -160,7 +162,7 @@ void watch_forks() { pthread_atfork(nullptr, nullptr, after_fork); }
 
 }  // namespace
 
-void pool_reserve(int threads) {
+int pool_reserve(int threads) {
   Pool& p = g_pool;
   pthread_once(&g_fork_once, watch_forks);
   if (threads > kMaxThreads) threads = kMaxThreads;
@@ -168,18 +170,21 @@ void pool_reserve(int threads) {
   sigfillset(&all);
   pthread_mutex_lock(&p.mutex);
   pthread_sigmask(SIG_SETMASK, &all, &old);  // workers inherit it: signals are the application's business
-  while (p.workers.load() < threads - 1 && p.workers.load() < p.most.load()) {
+  p.refused.store(false);
+  while (p.workers.load() < threads - 1) {
     const int self = p.workers.load() + 1;
     pthread_t id;
     if (pthread_create(&id, nullptr, worker, reinterpret_cast<void*>(static_cast<intptr_t>(self))) != 0) {
-      p.most.store(p.workers.load());
+      p.refused.store(true);
       break;
     }
     pthread_detach(id);
     p.workers.store(self);
   }
+  const int have = p.workers.load() + 1;
   pthread_sigmask(SIG_SETMASK, &old, nullptr);
   pthread_mutex_unlock(&p.mutex);
+  return have < threads ? have : threads;
 }
 
 CallCount::CallCount() { g_pool.under_way.fetch_add(1, std::memory_order_relaxed); }
@@ -196,7 +201,8 @@ bool pool_acquire(int threads) {
   if (threads < 2) return false;
   int free = 0;
   if (!p.owner.compare_exchange_strong(free, 1, std::memory_order_acquire)) return false;
-  if (p.workers.load(std::memory_order_relaxed) == 0) pool_reserve(threads);  // in the child of a fork
+  if (p.workers.load(std::memory_order_relaxed) == 0 && !p.refused.load(std::memory_order_relaxed))
+    pool_reserve(threads);  // in the child of a fork
   p.calls.fetch_add(1, std::memory_order_seq_cst);
   wake_sleepers();
   return true;

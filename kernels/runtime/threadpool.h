@@ -20,8 +20,9 @@ struct Work {
   int64_t items, grain;
 };
 
-// Makes sure that the process has `threads - 1` workers; fewer when the system gives no more. Never called by a run.
-void pool_reserve(int threads);
+// Makes sure that the process has `threads - 1` workers. Returns how many threads a call can have with them: fewer when
+// the system gives no more. Never called by a run, but for the first one in the child of a fork.
+int pool_reserve(int threads);
 
 // Counts a call as under way while it lives. Calls share the cores: each uses its part of its threads only.
 class CallCount {

@@ -1,0 +1,44 @@
+"""The library as others build and link it: size, symbols, C99, installation, compilers."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.builds import MACHINES, machine, needs_arm64
+
+TOOLS = {"native": "", "arm64": "aarch64-linux-gnu-"}
+pytestmark = pytest.mark.slow
+
+
+def output(*command: str | Path) -> str:
+    return subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True).stdout
+
+
+@needs_arm64
+def test_size_on_arm64(tmp_path: Path) -> None:
+    """All kernels in 400 kB of code, irkit-run as one static file in 1 MB."""
+    folder = machine("arm64")
+    objects = [p for p in folder.glob("CMakeFiles/irkit_objects.dir/*/*.o") if re.match("scalar|neon", p.name)]
+    assert len(objects) > 40
+    text = [line.split() for line in output("aarch64-linux-gnu-size", *objects).splitlines()[1:]]
+    assert sum(int(row[0]) for row in text) <= 400_000
+    output("aarch64-linux-gnu-strip", "-o", tmp_path / "irkit-run", folder / "irkit-run")
+    assert (tmp_path / "irkit-run").stat().st_size <= 1 << 20
+    assert "INTERP" not in output("aarch64-linux-gnu-readelf", "-l", tmp_path / "irkit-run")
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_needs_no_cpp_library_and_exports_the_c_api_only(name: str) -> None:
+    folder, nm = machine(name), f"{TOOLS[name]}nm"
+    wanted = {line.split()[-1] for line in output(nm, "-u", folder / "libirkit.a").splitlines() if " U " in line}
+    cpp = {s for s in wanted if s.startswith(("_Z", "__cxa", "__gxx", "_Unwind"))}
+    assert all("3irk" in s for s in cpp) and "malloc" in wanted
+    exported = {line.split()[-1] for line in output(nm, "-D", "--defined-only", folder / "libirkit.so").splitlines()}
+    header = (Path(__file__).parents[2] / "kernels/include/irkit.h").read_text()
+    assert exported == set(re.findall(r"IRK_API [\w* ]+?\b(irk_\w+)\(", header))
+    libraries = set(re.findall(r"NEEDED.*\[(.*)\]", output(f"{TOOLS[name]}readelf", "-d", folder / "libirkit.so")))
+    assert libraries <= {"libc.so.6", "libm.so.6", "libpthread.so.0", "ld-linux-aarch64.so.1", "ld-linux-x86-64.so.2"}
