@@ -192,14 +192,18 @@ def _gnu() -> Compiler | Missing:
 
 def _clang() -> Compiler | Missing:
     hint = f"install clang, and g++-{TRIPLE} for the libraries"
-    names = [p.name for f in os.get_exec_path() if os.path.isdir(f) for p in Path(f).glob("clang++-*")]
-    versions = sorted((int(n[8:]) for n in names if n[8:].isdigit()), reverse=True)
-    names = ["clang++", *(f"clang++-{v}" for v in versions)]
-    name = next((n for n in names if shutil.which(n)), "clang++")
-    found = _compiler("clang++", (name, f"--target={TRIPLE}"), hint)
+    found = _compiler("clang++", (clang_name(), f"--target={TRIPLE}"), hint)
     if isinstance(found, Compiler) and sysroot(found) is None:
         return Missing("clang++", "is there, but arm64 libraries are not", hint)
     return found
+
+
+def clang_name() -> str:
+    """Clang's C++ compiler by the name it has here: distributions may give it only one with its version."""
+    names = [p.name for f in os.get_exec_path() if os.path.isdir(f) for p in Path(f).glob("clang++-*")]
+    versions = sorted((int(n[8:]) for n in names if n[8:].isdigit()), reverse=True)
+    names = ["clang++", *(f"clang++-{v}" for v in versions)]
+    return next((n for n in names if shutil.which(n)), "clang++")
 
 
 def _zig() -> Compiler | Missing:

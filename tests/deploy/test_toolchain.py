@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from irkit.deploy import build, toolchain
 from irkit.deploy.toolchain import Missing, c_compiler, candidates, find_compiler
 from irkit.errors import DeployError
 from tests import builds
+from tests.e2e.samples import ZOO
 
 GRAPH = """func @main(%x: i8[1,4]) {
   %y = concat(%x, %x) {axis=1} : i8[1,8]
@@ -207,6 +210,31 @@ def test_export_and_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ):
         failed = command("export", *arguments)
         assert failed.exit_code == 1 and message in failed.output, failed.output
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which(toolchain.clang_name()), reason="no clang++ (Debian: clang)")
+@pytest.mark.parametrize("machine", builds.MACHINES)
+def test_clang_builds_the_runtime(machine: str, compiled: Callable[[str, str], Any], tmp_path: Path) -> None:
+    """All kernels, without a warning, and with the same bits as what GCC made."""
+    cxx = toolchain.clang_name()
+    options = [f"-DCMAKE_CXX_COMPILER={cxx}", f"-DCMAKE_C_COMPILER={cxx.replace('++', '')}"]
+    launch = []
+    if machine == "arm64":
+        compiler = toolchain._clang()
+        assert isinstance(compiler, toolchain.Compiler)
+        (builds.ROOT / "build/clang-arm64.cmake").write_text(toolchain.cmake_file(compiler))
+        options = ["--toolchain", str(builds.ROOT / "build/clang-arm64.cmake")]
+        launch = toolchain.launcher(compiler) or []
+    program = builds.build(f"clang-{machine}", *options) / "irkit-run"
+    for precision in ("int8", "fp32"):
+        exe, x = compiled("fashion_torch", precision), ZOO["fashion_torch"].inputs(1, 5)[0]
+        exe.save(tmp_path / "net.irk")
+        np.save(tmp_path / "x.npy", x)
+        done = builds.run([*launch, program, tmp_path / "net.irk", "--input", tmp_path / "x.npy",
+                           "--output", tmp_path / "y.npy"])  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert np.load(tmp_path / "y.npy").tobytes() == exe.run_flat([x])[0].tobytes()
 
 
 def test_build_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

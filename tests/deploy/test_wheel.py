@@ -24,7 +24,7 @@ from tests.deploy.make_root import PYTHON, RootError, make_root
 from tests.e2e.samples import ZOO
 
 pytestmark = [pytest.mark.slow, builds.needs_arm64]
-MODELS = (("efficientnet_lite0", "int8"), ("onet", "int8"), ("fashion_torch", "int8"), ("fashion_keras", "fp32"))
+MODELS = (*((name, "int8") for name in ZOO), ("fashion_keras", "fp32"))
 # What arm64 Python runs besides on_device.py: every twelfth of these tests on each CPU, other ones each time.
 KERNELS = ("qconv", "qdwconv", "qlinear", "qeltwise", "qtables", "conv", "dwconv", "linear", "matmul", "pool", "reduce",
            "norm", "softmax", "move", "spmm", "chain", "deconv", "eltwise", "artifact_file")  # fmt: skip
