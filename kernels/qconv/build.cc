@@ -8,6 +8,8 @@
 namespace irk {
 namespace {
 
+constexpr int64_t kFewRows = 4;  // of the product: too few for AMX
+
 // How the kernels of an ISA want their operands; the tile itself comes from the table row.
 struct Packing {
   int vec;        // accumulator lanes; a last, narrower tile is a whole number of vectors
@@ -22,6 +24,8 @@ struct Packing {
 
 Packing packing_of(Isa isa) {
   switch (isa) {
+    case Isa::amx:
+      return {16, 1, 64, 0, false, false, true, 4000000};
     case Isa::avx512vnni:
       return {16, 1, 4, 128, false, false, true, 1500000};
     case Isa::avx512:
@@ -166,6 +170,8 @@ Status plan_rows(StepContext& ctx, const QConvShape& s, const Packing& pk, int64
 Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedStep* out) {
   const KernelRow* row = pick_kernel("qconv", "s8s8", ctx.isa);
   if (!row) return fail(Code::internal, "%s: no qconv kernel", ctx.loc);
+  // A tile multiplies 16 rows in the time of one.
+  if (row->isa == Isa::amx && s.n * s.oh * s.ow < kFewRows) row = pick_kernel("qconv", "s8s8", Isa::avx512vnni);
   const Packing pk = packing_of(row->isa);
   // neon.cc adds two products in int16, which two of (-128)^2 would leave.
   if (row->isa == Isa::neon && has_pair_of_minus_128(s)) row = pick_kernel("qconv", "s8s8any", row->isa);
@@ -256,7 +262,7 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
     p->block_rows = ceil_div(p->pixels, ceil_div(p->pixels, rows));
     if (ceil_div(p->pixels, p->block_rows) > 1) p->block_rows = round_up(p->block_rows, row->mr);
     p->m_blocks = ceil_div(p->pixels, p->block_rows);
-    out->scratch = round_up(p->block_rows * p->lda * pk.size + 256, 64);
+    out->scratch = round_up(round_up(p->block_rows, row->mr) * p->lda * pk.size + 256, 64);
   }
   // Few blocks of rows: cut the columns too, so that threads get equal shares.
   const int64_t have = p->m_blocks * s.groups;
