@@ -28,6 +28,9 @@ CYTHON = ("irkit/quant/observe.pyx", "irkit/sparse/encode.pyx")
 CROSS_ROOT = os.environ.get("IRKIT_CROSS_ROOT", "")
 CROSS_PLATFORM = "linux-aarch64"
 CROSS_SUFFIX = f".cpython-{sys.version_info.major}{sys.version_info.minor}-aarch64-linux-gnu.so"
+CROSS_TOOLCHAIN = Path(
+    os.environ.get("CMAKE_TOOLCHAIN_FILE") or ROOT / "kernels/cmake/aarch64-linux-gnu.cmake"
+).resolve()
 # The wheel brings its own C++ library, as distributions' differ in age, and leaves out of it what needs a newer glibc.
 CROSS_LINK = "-static-libstdc++ -Wl,--exclude-libs,ALL -Wl,--gc-sections -s"
 
@@ -82,7 +85,7 @@ class Build(build_ext):
             return
         import pybind11
 
-        tag = f"{sys.implementation.cache_tag}-{self.plat_name}"
+        tag = f"{sys.implementation.cache_tag}-{self.plat_name}" + (f"-{CROSS_TOOLCHAIN.stem}" if CROSS_ROOT else "")
         folder = ROOT / "build" / f"native-{tag}"
         configure = [
             "cmake", "-S", str(ROOT / "kernels"), "-B", str(folder),
@@ -91,9 +94,8 @@ class Build(build_ext):
         ]  # fmt: skip
         if CROSS_ROOT:
             python, below = cross_headers()
-            toolchain = os.environ.get("CMAKE_TOOLCHAIN_FILE", str(ROOT / "kernels/cmake/aarch64-linux-gnu.cmake"))
             configure += [
-                f"-DCMAKE_TOOLCHAIN_FILE={toolchain}", f"-DPython_INCLUDE_DIR={python}",
+                f"-DCMAKE_TOOLCHAIN_FILE={CROSS_TOOLCHAIN}", f"-DPython_INCLUDE_DIR={python}",
                 f"-DCMAKE_CXX_FLAGS=-idirafter {shlex.quote(str(below))}", f"-DCMAKE_MODULE_LINKER_FLAGS={CROSS_LINK}",
                 f"-DIRKIT_MODULE_SUFFIX={CROSS_SUFFIX}",
             ]  # fmt: skip
@@ -118,9 +120,9 @@ class Folders(build):
     """build with folders of their own for cross builds."""
 
     def finalize_options(self) -> None:
-        """Keeps them apart from this machine's."""
+        """Keeps them apart from this machine's, and those of one compiler from another's."""
         if CROSS_ROOT:
-            cross = f"{CROSS_PLATFORM}-{sys.implementation.cache_tag}"
+            cross = f"{CROSS_PLATFORM}-{sys.implementation.cache_tag}-{CROSS_TOOLCHAIN.stem}"
             self.build_lib = self.build_platlib = f"build/lib.{cross}"
             self.build_temp = f"build/temp.{cross}"
         super().finalize_options()
