@@ -1,4 +1,4 @@
-// Objects from malloc, without the C++ library: new (OrNull()) T is null when memory is out.
+// Objects from malloc, without the C++ library: new (OrNull{}) T is null when memory is out.
 #pragma once
 #include <stdlib.h>
 

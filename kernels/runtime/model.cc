@@ -116,7 +116,7 @@ Status Model::acquire(Context** out) {
       return s;
     }
   }
-  Context* c = new (OrNull()) Context();
+  Context* c = new (OrNull{}) Context();
   if (!c) return fail(Code::out_of_memory, "out of memory");
   c->arena = static_cast<char*>(alloc_pages(plan_.arena));
   if (!c->arena || !c->bufs.alloc(n_bufs_)) {
@@ -159,7 +159,7 @@ Model::~Model() {
 }
 
 Status Model::create(Model** out) {
-  *out = new (OrNull()) Model();
+  *out = new (OrNull{}) Model();
   if (!*out) return fail(Code::out_of_memory, "out of memory");
   return Status();
 }
