@@ -183,7 +183,8 @@ class NativeModel {
 
   // Shapes that outputs get in place of those in memory order; the same number of elements.
   void set_output_shapes(const std::vector<std::vector<py::ssize_t>>& shapes) {
-    if (static_cast<int64_t>(shapes.size()) != model_->plan().outputs.size()) bad_input("wrong number of output shapes");
+    if (static_cast<int64_t>(shapes.size()) != model_->plan().outputs.size())
+      bad_input("wrong number of output shapes");
     for (size_t i = 0; i < shapes.size(); i++) {
       int64_t count = 1;
       for (py::ssize_t d : shapes[i])
@@ -351,7 +352,8 @@ class NativeModel {
 
   // What every call needs of the ports, found once.
   void describe_ports() {
-    for (int64_t i = 0; i < model_->plan().inputs.size(); i++) in_dtypes_.push_back(numpy_dtype(model_->input(i).dtype));
+    for (int64_t i = 0; i < model_->plan().inputs.size(); i++)
+      in_dtypes_.push_back(numpy_dtype(model_->input(i).dtype));
     for (int64_t i = 0; i < model_->plan().outputs.size(); i++) {
       out_dtypes_.push_back(numpy_dtype(model_->output(i).dtype));
       out_shapes_.push_back(shape_of(model_->output(i)));
