@@ -1,5 +1,5 @@
 """Compiled zoo models, the same ones as in tests/e2e."""
 
-from tests.e2e.conftest import compiled
+from tests.e2e.conftest import answers, compiled
 
-__all__ = ["compiled"]
+__all__ = ["answers", "compiled"]

@@ -52,7 +52,7 @@ def test_same_bits_as_where_it_was_compiled(name: str) -> None:
 
 
 def test_models_are_there() -> None:
-    assert len(MODELS) >= 4 and sum(n.endswith(".int8") for n in MODELS) >= 3
+    assert sum(n.endswith(".int8") for n in MODELS) == 7 and sum(n.endswith(".fp32") for n in MODELS) == 2
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -24,7 +24,7 @@ from tests.deploy.make_root import PYTHON, RootError, make_root
 from tests.e2e.samples import ZOO
 
 pytestmark = [pytest.mark.slow, builds.needs_arm64]
-MODELS = (*((name, "int8") for name in ZOO), ("fashion_keras", "fp32"))
+MODELS = (*((name, "int8") for name in ZOO), ("onet", "fp32"), ("mini_xception", "fp32"))
 # What arm64 Python runs besides on_device.py: every twelfth of these tests on each CPU, other ones each time.
 KERNELS = ("qconv", "qdwconv", "qlinear", "qeltwise", "qtables", "conv", "dwconv", "linear", "matmul", "pool", "reduce",
            "norm", "softmax", "move", "spmm", "chain", "deconv", "eltwise", "artifact_file")  # fmt: skip
@@ -69,14 +69,18 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def data(compiled: Callable[[str, str], Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What on_device.py reads: artifacts, inputs, and the answers given here."""
+def data(
+    compiled: Callable[[str, str], Any],
+    answers: Callable[[str, str], Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """What on_device.py reads: artifacts, inputs, and the answers given here (int8: by the NumPy interpreter)."""
     folder = tmp_path_factory.mktemp("data")
     for name, precision in MODELS:
-        exe, x = compiled(name, precision), ZOO[name].inputs(1, 55)[0]
-        exe.save(folder / f"{name}.{precision}.irk")
-        np.savez(folder / f"{name}.{precision}.in.npz", x)
-        np.savez(folder / f"{name}.{precision}.out.npz", *exe.run_flat([x]))
+        compiled(name, precision).save(folder / f"{name}.{precision}.irk")
+        xs, ys = answers(name, precision)
+        np.savez(folder / f"{name}.{precision}.in.npz", xs[0])
+        np.savez(folder / f"{name}.{precision}.out.npz", *ys[0])
     rng = np.random.default_rng(0)
     weights = {"w": rng.standard_normal((16, 8, 3, 3), np.float32), "v": rng.standard_normal((64, 1296), np.float32)}
     for suffix, pipeline in (("", ""), (".pruned", "prune{sparsity=0.9}")):
