@@ -1,10 +1,12 @@
 """Runs one model of another engine to be counted, inside the emulated arm64 Python: peer.py litert|ort MODEL.
 
 Marks 1 and 2 (see count.cc) enclose the engine's bare invocation, with the input in place: two that warm up, a call of
-nothing, whose cost is Python's own, and the one that counts. One thread. Prints the engine's version.
+nothing, whose cost is Python's own, and the one that counts. One thread; no garbage collection in between. Prints the
+engine's version.
 """
 
 import contextlib
+import gc
 import os
 import sys
 from importlib.metadata import version
@@ -50,6 +52,8 @@ def ort(path):
 
 
 invoke, engine_version = {"litert": litert, "ort": ort}[sys.argv[1]](sys.argv[2])
+gc.collect()
+gc.disable()
 for f in (invoke, invoke, lambda: None, invoke):
     mark(1)
     f()
