@@ -137,7 +137,7 @@ Status plan_rows(StepContext& ctx, const QConvShape& s, const Packing& pk, int64
   at[q.parts] = 0;
   q.part_at = at;
   q.segs = q.gather ? 1 : q.parts;
-  q.run = q.gather ? p->k : q.part;
+  q.run = q.gather ? kpad : q.part;  // what follows a gathered row meets weights of zero
   q.seg = q.gather ? at + q.parts : at;
   q.lda = (q.parts - 1) * q.part + round_up(q.part, 16);
 

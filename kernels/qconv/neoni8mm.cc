@@ -22,59 +22,73 @@ struct OpsMm {
     return vreinterpretq_s8_s64(second ? vzip2q_s64(x, y) : vzip1q_s64(x, y));
   }
 
+  // Eight depths of P pairs of rows, from the low or high halves of x and y.
+  template <int P>
+  static IRK_INLINE void store_zipped(int8_t* dst, const int8x16_t (&x)[P], const int8x16_t (&y)[P], bool second) {
+    int8x16_t v[P];
+    unroll<P>([&](auto r) IRK_LAMBDA { v[r] = zip(x[r], y[r], second); });
+    unroll<P>([&](auto r) IRK_LAMBDA { vst1q_s8(dst + 16 * r, v[r]); });
+  }
+
   // Rows in pairs, eight depths of each side by side: [8 depths][pair][row of the pair]. An odd last row is its own
   // partner.
   template <int P>
-  static int8_t* arrange_pairs(const QConvParams& p, const int8_t* const* rows, bool odd, int8_t* dst) {
-    const int64_t segs = p.rows.segs, run = p.rows.run;
-    int64_t s = 0;
-    do {
+  static IRK_INLINE int8_t* arrange_pairs(const int64_t* seg, int64_t segs, int64_t run, const int8_t* const* rows,
+                                          bool odd, int8_t* dst) {
+    for (int64_t s = 0; s < segs; s++) {
+      const int64_t at = seg[s];
       const int8_t* a[2 * P];
-      unroll<2 * P>(
-          [&](auto r) IRK_LAMBDA { a[r] = rows[r == 2 * P - 1 && odd ? r - 1 : static_cast<int>(r)] + p.rows.seg[s]; });
+      unroll<2 * P>([&](auto r) IRK_LAMBDA { a[r] = rows[r == 2 * P - 1 && odd ? r - 1 : static_cast<int>(r)] + at; });
       int64_t k = run;
-      for (; k > 8; k -= 16, dst += 32 * P) {
+      for (; k >= 32; k -= 32, dst += 64 * P) {
+        int8x16_t x[2][P], y[2][P], v[4 * P];
+        unroll<P>([&](auto r) IRK_LAMBDA {
+          const int8x16x2_t u = vld1q_s8_x2(a[2 * r]), w = vld1q_s8_x2(a[2 * r + 1]);
+          x[0][r] = u.val[0], x[1][r] = u.val[1], y[0][r] = w.val[0], y[1][r] = w.val[1];
+          a[2 * r] = later(a[2 * r] + 32), a[2 * r + 1] = later(a[2 * r + 1] + 32);
+        });
+        unroll<4 * P>([&](auto i) IRK_LAMBDA { v[i] = zip(x[i / P / 2][i % P], y[i / P / 2][i % P], i / P % 2 == 1); });
+        unroll<2 * P>([&](auto i) IRK_LAMBDA {
+          asm volatile("" : "+w"(v[2 * i]), "+w"(v[2 * i + 1]));  // side by side, so that one instruction stores both
+          vst1q_s8(dst + 32 * i, v[2 * i]);
+          vst1q_s8(dst + 32 * i + 16, v[2 * i + 1]);
+        });
+      }
+      for (; k > 0; k -= 16) {
         int8x16_t x[P], y[P];
         unroll<P>([&](auto r) IRK_LAMBDA {
           x[r] = vld1q_s8(a[2 * r]), y[r] = vld1q_s8(a[2 * r + 1]);
           a[2 * r] += 16, a[2 * r + 1] += 16;
         });
-        unroll<P>([&](auto r) IRK_LAMBDA { vst1q_s8(dst + 16 * r, zip(x[r], y[r], false)); });
-        unroll<P>([&](auto r) IRK_LAMBDA { vst1q_s8(dst + 16 * (P + r), zip(x[r], y[r], true)); });
-      }
-      if (k > 0) {
-        unroll<P>([&](auto r)
-                      IRK_LAMBDA { vst1q_s8(dst + 16 * r, zip(vld1q_s8(a[2 * r]), vld1q_s8(a[2 * r + 1]), false)); });
+        store_zipped<P>(dst, x, y, false);
+        dst += 16 * P;
+        if (k <= 8) break;
+        store_zipped<P>(dst, x, y, true);
         dst += 16 * P;
       }
-    } while (++s < segs);
+    }
+    return dst;
+  }
+  static __attribute__((noinline)) int8_t* arrange_sixes(const int64_t* seg, int64_t segs, int64_t run,
+                                                         const int8_t* const* rows, int64_t count, int8_t* dst) {
+    for (; count >= 6; count -= 6, rows += 6) dst = arrange_pairs<3>(seg, segs, run, rows, false, dst);
     return dst;
   }
   static void arrange(const QConvParams& p, const int8_t* const* rows, int64_t count, int8_t* dst) {
-    for (; count >= 6; count -= 6, rows += 6) dst = arrange_pairs<3>(p, rows, false, dst);
-    if (count > 4)
-      arrange_pairs<3>(p, rows, true, dst);
-    else if (count > 2)
-      arrange_pairs<2>(p, rows, count == 3, dst);
-    else if (count > 0)
-      arrange_pairs<1>(p, rows, count == 1, dst);
-  }
-
-  // Keeps loads through w and a from moving up past the products made so far, with accumulators F to F + C of each row.
-  // Which of them are named decides whether GCC copies or spills others in the loop: look there after a change.
-  template <int F, int C, int P, int N>
-  static IRK_INLINE void pin_half(int32x4_t (&acc)[P][N], const int8_t*& w, const int8_t*& a) {
-    constexpr int L = F + C - 1;
-    if constexpr (P == 1)
-      asm volatile("" : "+r"(w), "+r"(a), "+w"(acc[0][F]), "+w"(acc[0][L]));
-    else
-      asm volatile(""
-                   : "+r"(w), "+r"(a), "+w"(acc[0][F]), "+w"(acc[0][F + 1]), "+w"(acc[P - 1][F]), "+w"(acc[0][L]),
-                     "+w"(acc[P - 1][L]));
+    const int64_t* seg = p.rows.seg;
+    const int64_t segs = p.rows.segs, run = p.rows.run, rest = count % 6;
+    dst = arrange_sixes(seg, segs, run, rows, count, dst);
+    rows += count - rest;
+    if (rest > 4)
+      arrange_pairs<3>(seg, segs, run, rows, true, dst);
+    else if (rest > 2)
+      arrange_pairs<2>(seg, segs, run, rows, rest == 3, dst);
+    else if (rest > 0)
+      arrange_pairs<1>(seg, segs, run, rows, rest == 1, dst);
   }
 
   // Eight depths of P pairs of rows times 4 * NV columns. The empty statement keeps the next loads from moving up here:
-  // there are no registers for them.
+  // there are no registers for them. Which accumulators it names decides whether GCC spills others: look at the loop.
   template <int P, int NV>
   static IRK_INLINE void step(int32x4_t (&acc)[P][2 * NV], const int8_t*& a, const int8_t*& w) {
     int8x16_t av[P];
@@ -98,7 +112,7 @@ struct OpsMm {
       unroll<C>([&](auto v) IRK_LAMBDA {
         unroll<P>([&](auto r) IRK_LAMBDA { acc[r][h * C + v] = vmmlaq_s32(acc[r][h * C + v], av[r], wv[v]); });
       });
-      pin_half<h * C, C>(acc, w, a);
+      asm volatile("" : "+r"(w), "+r"(a), "+w"(acc[0][h * C]));
     });
   }
 
@@ -110,17 +124,17 @@ struct OpsMm {
       bias = later(bias);  // loads for every row are shorter than copies between registers
       unroll<2 * NV>([&](auto v) IRK_LAMBDA { acc[r][v] = vld1q_s32(bias + 4 * v); });
     });
-    for (int64_t k = steps >> 2; k > 0; k--) {
+    for (int64_t k = steps >> 2; k != 0; k--) {
       unroll<4>([&](auto) IRK_LAMBDA { step<P, NV>(acc, a, w); });
     }
-    for (int64_t k = steps & 3; k > 0; k--) step<P, NV>(acc, a, w);
+    for (int64_t k = steps & 3; k != 0; k--) step<P, NV>(acc, a, w);
   }
 
   // What all tiles of a panel share.
   struct Common {
     const int8_t* w;
-    const int32_t* bias2;  // of two columns, twice, as the blocks want them; multipliers too
-    const float* m2;
+    const int32_t* bias2;  // of two columns, twice, as the blocks want them
+    const float* m2;       // multipliers likewise, then plain_magic four times
     int64_t steps;
     QFinish finish;
   };
@@ -142,18 +156,26 @@ struct OpsMm {
 
   // even: the last pair has both rows.
   template <int P, int NV>
-  static IRK_INLINE void finish_plain(const int32x4_t (&acc)[P][2 * NV], const float* m2, const float* magic,
-                                      int64_t oc, int8_t* y, bool even) {
+  static IRK_INLINE void finish_plain(const int32x4_t (&acc)[P][2 * NV], const float* m2, int64_t oc, int8_t* y,
+                                      bool even) {
     constexpr int L = NV >= 2 ? 4 : 2, R = 2 * NV - L;  // vectors of the first eight channels, of the rest
-    float32x4_t m[2 * NV];
+    // Half of the channels after the other: their multipliers need not all be in registers at once.
     m2 = later(m2);
-    unroll<2 * NV>([&](auto v) IRK_LAMBDA { m[v] = vld1q_f32(m2 + 4 * v); });
-    const float32x4_t add = vld1q_dup_f32(later(magic));
+    const float32x4_t magic = vld1q_f32(m2 + 8 * NV);
+    int8x16_t v0[P], v1[P];
+    {
+      float32x4_t m[L];
+      unroll<L>([&](auto v) IRK_LAMBDA { m[v] = vld1q_f32(m2 + 4 * v); });
+      unroll<P>([&](auto r) IRK_LAMBDA { v1[r] = v0[r] = plain_bytes<L>(part<0, L>(acc[r]), m, magic); });
+    }
+    if constexpr (R > 0) {
+      float32x4_t m[R];
+      m2 = later(m2);
+      unroll<R>([&](auto v) IRK_LAMBDA { m[v] = vld1q_f32(m2 + 4 * (L + v)); });
+      unroll<P>([&](auto r) IRK_LAMBDA { v1[r] = plain_bytes<R>(part<L, R>(acc[r]), m, magic); });
+    }
     unroll<P>([&](auto r) IRK_LAMBDA {
-      const int8x16_t v0 = plain_bytes<L>(part<0, L>(acc[r]), part<0, L>(m), add);
-      int8x16_t v1 = v0;
-      if constexpr (R > 0) v1 = plain_bytes<R>(part<L, R>(acc[r]), part<L, R>(m), add);
-      store_pair<NV>(y, oc, r + 1 < P || even, v0, v1);
+      store_pair<NV>(y, oc, r + 1 < P || even, v0[r], v1[r]);
       y += 2 * oc;
     });
   }
@@ -174,7 +196,7 @@ struct OpsMm {
       finish_memory<NV>(sums, count, c.finish, out, res);
       return;
     }
-    finish_plain<P, NV>(acc, c.m2, c.finish.magic, c.finish.oc, reinterpret_cast<int8_t*>(out), count % 2 == 0);
+    finish_plain<P, NV>(acc, c.m2, c.finish.oc, reinterpret_cast<int8_t*>(out), count % 2 == 0);
   }
 
   // R vectors from vector F on.
@@ -184,19 +206,19 @@ struct OpsMm {
   // Six rows at a time with the plain epilogue. A function of its own, so that everything it needs stays in registers.
   template <int NV>
   __attribute__((noinline)) static void plain_panel(const int8_t* a, int64_t tiles, const int8_t* w,
-                                                    const int32_t* bias2, const float* m2, const float* magic,
-                                                    int64_t steps, int64_t oc, int8_t* out) {
+                                                    const int32_t* bias2, const float* m2, int64_t steps, int64_t oc,
+                                                    int8_t* out) {
     for (; tiles > 0; tiles--, a += 48 * steps, out += 6 * oc) {
       int32x4_t acc[3][2 * NV];
       multiply<3, NV>(acc, a, w, bias2, steps);
-      finish_plain<3, NV>(acc, m2, magic, oc, out, true);
+      finish_plain<3, NV>(acc, m2, oc, out, true);
     }
   }
 
   template <int NV>
   __attribute__((noinline)) static void panel(const QPanel& t, const QConvParams& p) {
     int32_t bias2[8 * NV];
-    float m2[8 * NV];
+    float m2[8 * NV + 4];
     for (int v = 0; v < NV; v++) {
       const int64x2_t b = vreinterpretq_s64_s32(vld1q_s32(t.bias + 4 * v));
       const int64x2_t m = vreinterpretq_s64_f32(vld1q_f32(t.m + 4 * v));
@@ -206,6 +228,7 @@ struct OpsMm {
       vst1q_f32(m2 + 8 * v + 4, vreinterpretq_f32_s64(vzip2q_s64(m, m)));
     }
     const float magic = plain_magic(p);
+    vst1q_f32(m2 + 8 * NV, vdupq_n_f32(magic));
     const Common c = {reinterpret_cast<const int8_t*>(t.w), bias2, m2, p.steps, make_finish<NV>(t, p, &magic)};
     const int8_t* a = t.arranged;
     char* out = t.out;
@@ -214,7 +237,7 @@ struct OpsMm {
     int64_t count = t.count;
     if ((NV == 4 || NV == 2) && c.finish.plain && !res) {
       const int64_t tiles = count / 6;
-      plain_panel<NV == 4 ? 4 : 2>(a, tiles, c.w, bias2, m2, &magic, p.steps, p.oc, reinterpret_cast<int8_t*>(out));
+      plain_panel<NV == 4 ? 4 : 2>(a, tiles, c.w, bias2, m2, p.steps, p.oc, reinterpret_cast<int8_t*>(out));
       a += tiles * a_step, out += tiles * out_step, count -= 6 * tiles;
     }
     for (; count >= 6; count -= 6) {
