@@ -79,18 +79,23 @@ struct RequantNeon {
   }
 };
 
-// The same for sums that are small (see small_sum.h), without conversions, which cost more than additions on many
-// cores: int + 1.5 * 2^23 read as a float is that number, and adding 1.5 * 2^23 to a float rounds it to an integer,
-// ties to even, whose low 16 bits are those of the sum. The zero point, being even, leaves ties where they were.
-struct RequantSmallNeon {
+// The same for sums that are small once scaled (see small_sum.h): adding 1.5 * 2^23 to a float rounds it to an integer,
+// ties to even, whose low 16 bits are those of the sum. The zero point, being even, leaves ties where they were. Where
+// the sums themselves are small too, int + 1.5 * 2^23 read as a float is that number; then no conversion is needed at
+// all, which costs more than an addition on many cores.
+template <bool SmallSums>
+struct RequantShortNeon {
   float32x4_t magic, round;
 
-  IRK_INLINE RequantSmallNeon(int32_t zero, int32_t, int32_t)
+  IRK_INLINE RequantShortNeon(int32_t zero, int32_t, int32_t)
       : magic(vdupq_n_f32(kSmallMagic)), round(vdupq_n_f32(kSmallMagic + static_cast<float>(zero))) {}
 
+  IRK_INLINE float32x4_t number(int32x4_t s) const {
+    return SmallSums ? vsubq_f32(vreinterpretq_f32_s32(s), magic) : vcvtq_f32_s32(s);
+  }
   IRK_INLINE int16x8_t scaled(int32x4_t a, int32x4_t b, float32x4_t ma, float32x4_t mb) const {
-    const float32x4_t ya = vmulq_f32(vsubq_f32(vreinterpretq_f32_s32(a), magic), ma);
-    const float32x4_t yb = vmulq_f32(vsubq_f32(vreinterpretq_f32_s32(b), magic), mb);
+    const float32x4_t ya = vmulq_f32(number(a), ma);
+    const float32x4_t yb = vmulq_f32(number(b), mb);
     return vuzp1q_s16(vreinterpretq_s16_f32(vaddq_f32(ya, round)), vreinterpretq_s16_f32(vaddq_f32(yb, round)));
   }
   IRK_INLINE int8x8_t eight(const int32x4_t (&s)[2], const float32x4_t (&m)[2]) const {
@@ -100,6 +105,9 @@ struct RequantSmallNeon {
     return vqmovn_high_s16(vqmovn_s16(scaled(s[0], s[1], m[0], m[1])), scaled(s[2], s[3], m[2], m[3]));
   }
 };
+
+using RequantScaledNeon = RequantShortNeon<false>;
+using RequantSmallNeon = RequantShortNeon<true>;
 
 inline void requant_f32_neon(const int32_t* sums, const float* m, int64_t n, float* out) {
   for (int64_t i = 0; i < n; i++) out[i] = static_cast<float>(sums[i]) * m[i];

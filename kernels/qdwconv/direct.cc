@@ -52,10 +52,12 @@ int64_t clip(int64_t v, int64_t hi) { return v < 0 ? 0 : v > hi ? hi : v; }
 
 }  // namespace
 
-bool qdw_lanes(const QConvShape& s, int64_t c0, int64_t width, const double* sums, int32_t* bias, float* m) {
-  bool small = s.zy % 2 == 0 && s.lo == -128 && s.hi == 127;
-  for (int64_t c = c0; c < c0 + width; c++)
-    small = small && sums[c] <= kSmallSum && sums[c] * fabs(s.m[c]) <= kSmallScaled;
+uint8_t qdw_lanes(const QConvShape& s, int64_t c0, int64_t width, const double* sums, int32_t* bias, float* m) {
+  bool scaled = s.zy % 2 == 0 && s.lo == -128 && s.hi == 127, small = true;
+  for (int64_t c = c0; c < c0 + width; c++) {
+    scaled = scaled && sums[c] * fabs(s.m[c]) <= kSmallScaled;
+    small = scaled && small && sums[c] <= kSmallSum;
+  }
   const int64_t taps = s.kh * s.kw;
   for (int64_t e = 0; e < width; e++) {
     const int64_t c = c0 + e;
@@ -65,7 +67,7 @@ bool qdw_lanes(const QConvShape& s, int64_t c0, int64_t width, const double* sum
     bias[e] = small ? small_sum_bias(start) : start;
     m[e] = s.m[c];
   }
-  return small;
+  return small ? kQDwScaled | kQDwSmall : scaled ? kQDwScaled : 0;
 }
 
 Status qdw_direct(StepContext& ctx, const QConvShape& s, Isa isa, const double* sums, const QDwDirect** out) {
@@ -97,7 +99,7 @@ Status qdw_direct(StepContext& ctx, const QConvShape& s, Isa isa, const double* 
   memset(line, static_cast<int>(s.zx), static_cast<size_t>(line_bytes));
   for (int64_t b = 0; b < blocks; b++) {
     const int64_t c0 = b < p->blocks ? b * width : s.ic - width;
-    const bool small = qdw_lanes(s, c0, width, sums, bias + b * width, m + b * width);
+    kinds[b] = qdw_lanes(s, c0, width, sums, bias + b * width, m + b * width);
     int8_t* at = w + b * block_bytes(dot, stride);
     if (!dot)
       pack_wide(s, c0, width, at);
@@ -105,7 +107,7 @@ Status qdw_direct(StepContext& ctx, const QConvShape& s, Isa isa, const double* 
       pack_dot1(s, c0, at);
     else
       pack_dot2(s, c0, at);
-    kinds[b] = static_cast<uint8_t>(!small ? 0 : three_fit(s, c0, width) ? kQDwSmall | kQDwThree : kQDwSmall);
+    if (kinds[b] & kQDwSmall && three_fit(s, c0, width)) kinds[b] |= kQDwThree;
   }
   p->line = line, p->w = w, p->bias = bias, p->m = m, p->kinds = kinds;
   *out = p;

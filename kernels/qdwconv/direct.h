@@ -9,8 +9,9 @@
 namespace irk {
 
 // What holds for a block of channels.
-constexpr uint8_t kQDwSmall = 1;  // sums are small, see base/small_sum.h
-constexpr uint8_t kQDwThree = 2;  // these are, and absolute weights of every kernel column add up to 255 or less
+constexpr uint8_t kQDwScaled = 1;  // sums are small once scaled, see base/small_sum.h
+constexpr uint8_t kQDwSmall = 2;   // and altogether
+constexpr uint8_t kQDwThree = 4;   // and absolute weights of every kernel column add up to 255 or less
 
 struct QDwDirect {
   int64_t ih, iw, c, oh, ow, pt, pl;
@@ -26,9 +27,9 @@ struct QDwDirect {
   int32_t stride, zx, zy, lo, hi;
 };
 
-// Bias, with the zero point of the input folded in, and multipliers of a block of channels, whose sums are small when
-// true is returned.
-bool qdw_lanes(const QConvShape& s, int64_t c0, int64_t width, const double* sums, int32_t* bias, float* m);
+// Bias, with the zero point of the input folded in, and multipliers of a block of channels. Returns kQDwScaled and
+// kQDwSmall, where they hold.
+uint8_t qdw_lanes(const QConvShape& s, int64_t c0, int64_t width, const double* sums, int32_t* bias, float* m);
 
 // The layer prepared for the level; *out is null for layers that the direct kernels don't take. sums: the largest |sum|
 // of each channel.

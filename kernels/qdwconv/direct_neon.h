@@ -45,6 +45,8 @@ void direct_items(const QDwDirect& p, void* const* bufs, int64_t begin, int64_t 
     for (int64_t b = block; b <= last; b++) {
       if (p.kinds[b] & kQDwSmall)
         Run::template block<RequantSmallNeon>(p, x, y, b, y0, y1);
+      else if (p.kinds[b] & kQDwScaled)
+        Run::template block<RequantScaledNeon>(p, x, y, b, y0, y1);
       else
         Run::template block<RequantNeon>(p, x, y, b, y0, y1);
     }

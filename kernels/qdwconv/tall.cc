@@ -90,7 +90,7 @@ Status qdw_tall(StepContext& ctx, const QConvShape& s, Isa isa, const double* su
   memset(line, static_cast<int>(s.zx), static_cast<size_t>(line_bytes));
   for (int64_t b = 0; b < blocks; b++) {
     const int64_t c0 = b < p->blocks ? b * kTallWidth : s.ic - kTallWidth;
-    kinds[b] = qdw_lanes(s, c0, kTallWidth, sums, bias + b * kTallWidth, m + b * kTallWidth) ? kQDwSmall : 0;
+    kinds[b] = qdw_lanes(s, c0, kTallWidth, sums, bias + b * kTallWidth, m + b * kTallWidth);
     fresh[b] = fresh_pairs(s, c0);
     if (dot)
       pack_dot(s, *p, c0, w + b * 2 * phase_bytes);

@@ -97,8 +97,8 @@ IRK_INLINE void tall_store_tile(const QDwTall& p, const int32x4_t (&s)[2][kTallC
 }
 
 template <int Kw, int Sw>
-void tall_rows(const QDwTall& p, const int8_t* const* groups, int64_t count, const int8_t* w, const int32_t* bias,
-               const float* m, bool small, int8_t* const (&rows)[2]) {
+__attribute__((noinline)) void tall_rows(const QDwTall& p, const int8_t* const* groups, int64_t count, const int8_t* w,
+                                         const int32_t* bias, const float* m, uint8_t kind, int8_t* const (&rows)[2]) {
   int8_t few[2][8 * kTallColumns];  // outputs of an image narrower than a tile
   const bool narrow = p.ow < kTallColumns;
   const int64_t c = narrow ? 8 : p.c, last = p.ow - kTallColumns;
@@ -111,8 +111,10 @@ void tall_rows(const QDwTall& p, const int8_t* const* groups, int64_t count, con
     });
     tall_sums<Kw, Sw>(p, groups, count, x * p.sw * 32, w, s);
     int8_t* const out[2] = {narrow ? few[0] : rows[0] + x * c, narrow ? few[1] : rows[1] + x * c};
-    if (small)
+    if (kind & kQDwSmall)
       tall_store_tile<RequantSmallNeon>(p, s, m, out, c);
+    else if (kind & kQDwScaled)
+      tall_store_tile<RequantScaledNeon>(p, s, m, out, c);
     else
       tall_store_tile<RequantNeon>(p, s, m, out, c);
   }
@@ -131,7 +133,7 @@ inline void tall_block(const QDwTall& p, const int8_t* x, int8_t* y, int8_t* scr
   const int8_t* w = p.w + block * 2 * p.phase_bytes;
   const int32_t* bias = p.bias + block * kTallWidth;
   const float* m = p.m + block * kTallWidth;
-  const bool small = p.kinds[block] & kQDwSmall;
+  const uint8_t kind = p.kinds[block];
   int64_t next = y0 * p.sh / 4;  // the next group to interleave
   for (int64_t oh = y0; oh < y1; oh += 2) {
     const int64_t first = oh * p.sh / 4, phase = oh * p.sh % 4 / 2, count = p.groups[phase];
@@ -148,11 +150,11 @@ inline void tall_block(const QDwTall& p, const int8_t* x, int8_t* y, int8_t* scr
       out[1] = oh + 1 < y1 ? out[0] + row : out[0];
       const int8_t* weights = w + phase * p.phase_bytes + e * count * p.kw * 64;
       if (p.kw == 5 && p.dw == 1 && p.sw == 1)
-        tall_rows<5, 1>(p, groups[e], count, weights, bias + 8 * e, m + 8 * e, small, out);
+        tall_rows<5, 1>(p, groups[e], count, weights, bias + 8 * e, m + 8 * e, kind, out);
       else if (p.kw == 5 && p.dw == 1 && p.sw == 2)
-        tall_rows<5, 2>(p, groups[e], count, weights, bias + 8 * e, m + 8 * e, small, out);
+        tall_rows<5, 2>(p, groups[e], count, weights, bias + 8 * e, m + 8 * e, kind, out);
       else
-        tall_rows<0, 0>(p, groups[e], count, weights, bias + 8 * e, m + 8 * e, small, out);
+        tall_rows<0, 0>(p, groups[e], count, weights, bias + 8 * e, m + 8 * e, kind, out);
     }
   }
 }

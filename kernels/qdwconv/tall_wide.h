@@ -93,11 +93,11 @@ IRK_INLINE void wide_store(const QDwTall& p, const WideSums& sums, const float* 
 
 // One output row; K 0: any kernel.
 template <int K, int Sw>
-void wide_row(const QDwTall& p, const int8_t* const* rows, int64_t block, int8_t* out) {
+__attribute__((noinline)) void wide_row(const QDwTall& p, const int8_t* const* rows, int64_t block, int8_t* out) {
   const int8_t* w = p.w + block * p.phase_bytes;
   const int32_t* bias = p.bias + block * kTallWidth;
   const float* m = p.m + block * kTallWidth;
-  const bool small = p.kinds[block] & kQDwSmall;
+  const uint8_t kind = p.kinds[block];
   const uint32_t fresh = p.fresh[block];
   for (int64_t x = 0; x < p.ow; x += 2) {
     WideSums sums;
@@ -106,8 +106,10 @@ void wide_row(const QDwTall& p, const int8_t* const* rows, int64_t block, int8_t
       wide_square<K, Sw>(rows, x * 16 * Sw, w, fresh, sums);
     else
       wide_any(p, rows, x * 16 * p.sw, w, sums);
-    if (small)
+    if (kind & kQDwSmall)
       wide_store<RequantSmallNeon>(p, sums, m, out + x * p.c, x + 1 < p.ow);
+    else if (kind & kQDwScaled)
+      wide_store<RequantScaledNeon>(p, sums, m, out + x * p.c, x + 1 < p.ow);
     else
       wide_store<RequantNeon>(p, sums, m, out + x * p.c, x + 1 < p.ow);
   }
