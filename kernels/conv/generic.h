@@ -51,7 +51,10 @@ inline void zeros(float* y, int64_t n) {
 }
 inline void copy(const float* x, float* y, int64_t n) {
   if (n >= 4) {
-    for (int64_t i = 0; i < n - 4; i += 4) __builtin_memcpy(y + i, x + i, 16);
+    for (int64_t i = 0; i < n - 4; i += 4) {
+      asm("");
+      __builtin_memcpy(y + i, x + i, 16);
+    }
     __builtin_memcpy(y + n - 4, x + n - 4, 16);
     return;
   }
@@ -63,15 +66,17 @@ inline void copy(const float* x, float* y, int64_t n) {
 
 // The window whose first tap is at input pixel (y0, x0), b points there: ny * nx pixels of icg floats.
 void gather(const ConvParams& p, int64_t ny, int64_t nx, int64_t dy, int64_t y0, int64_t x0, const float* b, float* d) {
-  const int64_t lo = x0 < 0 ? -x0 : 0, hi = p.iw - x0 < nx ? p.iw - x0 : nx;
-  for (int64_t i = 0; i < ny; i++, y0 += dy, b += dy * p.iw * p.ic, d += nx * p.icg) {
-    if (y0 < 0 || y0 >= p.ih || hi <= lo) {
-      zeros(d, nx * p.icg);
+  const int64_t run = nx * p.icg, step = dy * p.iw * p.ic;
+  int64_t lo = x0 < 0 ? -x0 * p.icg : 0, hi = x0 + nx > p.iw ? (p.iw - x0) * p.icg : run;
+  if (hi <= lo) lo = hi = run;
+  for (int64_t i = 0; i < ny; i++, y0 += dy, b += step, d += run) {
+    if (y0 < 0 || y0 >= p.ih) {
+      zeros(d, run);
       continue;
     }
-    zeros(d, lo * p.icg);
-    copy(b + lo * p.icg, d + lo * p.icg, (hi - lo) * p.icg);
-    zeros(d + hi * p.icg, (nx - hi) * p.icg);
+    if (lo) zeros(d, lo);
+    copy(b + lo, d + lo, hi - lo);
+    if (hi < run) zeros(d + hi, run - hi);
   }
 }
 

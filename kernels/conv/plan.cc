@@ -285,7 +285,8 @@ Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out) {
     p->block_rows = max64(p->block_rows, ceil_div(ph.m, ph.mblocks));
   }
   const int64_t row_items = phases[0].mblocks * s.groups * nph;
-  const int64_t want = 8 * ctx.threads;
+  const int64_t want = ctx.threads > 1 ? 8 * ctx.threads : 1;
+  if (ctx.threads == 1 && phases[0].mblocks == 1) p->n_major = false;  // one block of rows: the same order in one item
   p->nblocks = p->n_major ? p->panels : s.by_row || row_items >= want ? 1 : min64(p->panels, ceil_div(want, row_items));
   for (int64_t r = 0; r < nph; r++) {
     phases[r].first_item = first_item;

@@ -77,7 +77,8 @@ void strip(const DwParams& p, const Strip& s, int64_t j0, int64_t n, int64_t v0,
     for (int64_t t = 0; t < n; t++) {
       V::F acc[T];
       if (K == 5) asm("" : "+r"(wp));  // too many for registers: load them again rather than from the stack
-      if (K == 5 || left < 0 || left + kSpan > p.iw) {
+      // Narrow tiles are for narrow images, of which all columns are at the edge.
+      if (K == 5 || T * S < 5 || left < 0 || left + kSpan > p.iw) {
         columns<K, S, T, true>(w, wp, bias, x, off, -left, left + kSpan - p.iw, reinterpret_cast<const char*>(p.zero),
                                acc);
       } else {
@@ -98,7 +99,7 @@ void strip(const DwParams& p, const Strip& s, int64_t j0, int64_t n, int64_t v0,
 
 typedef void (*StripFn)(const DwParams&, const Strip&, int64_t, int64_t, int64_t, int64_t);
 
-// fn[T]: strips of T columns.
+// fn[T]: strips of T columns; null where that would be too much code for too few images.
 struct Strips {
   StripFn fn[9];
   int most;
@@ -107,9 +108,8 @@ struct Strips {
 constexpr Strips kStrips31 = {{nullptr, strip<3, 1, 1>, strip<3, 1, 2>, strip<3, 1, 3>, strip<3, 1, 4>, strip<3, 1, 5>,
                                strip<3, 1, 6>, strip<3, 1, 7>, strip<3, 1, 8>},
                               8};
-constexpr Strips kStrips51 = {{nullptr, strip<5, 1, 1>, strip<5, 1, 2>, strip<5, 1, 3>, strip<5, 1, 4>, strip<5, 1, 5>,
-                               strip<5, 1, 6>, strip<5, 1, 7>, strip<5, 1, 8>},
-                              8};
+constexpr Strips kStrips51 = {
+    {nullptr, strip<5, 1, 1>, strip<5, 1, 2>, strip<5, 1, 3>, strip<5, 1, 4>, nullptr, nullptr, strip<5, 1, 7>}, 7};
 constexpr Strips kStrips32 = {{nullptr, strip<3, 2, 1>, strip<3, 2, 2>, strip<3, 2, 3>, strip<3, 2, 4>}, 4};
 constexpr Strips kStrips52 = {{nullptr, strip<5, 2, 1>, strip<5, 2, 2>, strip<5, 2, 3>, strip<5, 2, 4>}, 4};
 
@@ -137,8 +137,17 @@ void strips(const DwParams& p, const Strips& fns, void* const* bufs, int64_t ima
   s.out = static_cast<char*>(bufs[irk::kDwOut]) + at;
   s.res = res ? res + at : nullptr;
   const int64_t n = (p.ow + fns.most - 1) / fns.most, width = p.ow / n, wide = p.ow - n * width;
-  if (wide) fns.fn[width + 1](p, s, 0, wide, v0, v1);
-  fns.fn[width](p, s, wide * (width + 1), n - wide, v0, v1);
+  if (fns.fn[width] && (!wide || fns.fn[width + 1])) {
+    if (wide) fns.fn[width + 1](p, s, 0, wide, v0, v1);
+    fns.fn[width](p, s, wide * (width + 1), n - wide, v0, v1);
+    return;
+  }
+  int64_t most = fns.most;
+  for (int64_t j = 0, count; j < p.ow; j += count * most) {
+    while (most > p.ow - j || !fns.fn[most]) most--;
+    count = (p.ow - j) / most;
+    fns.fn[most](p, s, j, count, v0, v1);
+  }
 }
 
 inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
