@@ -15,14 +15,19 @@ struct VecNeon {
   static F load(const float* p) { return vld1q_f32(p); }
   static void store(float* p, F v) { vst1q_f32(p, v); }
   static F load_n(const float* p, int64_t n) {
-    float t[4] = {0, 0, 0, 0};
-    for (int64_t i = 0; i < n; ++i) t[i] = p[i];
-    return vld1q_f32(t);
+    if (n >= 4) return vld1q_f32(p);  // a whole vector counts as one, too (base/fold.h)
+    F v = vdupq_n_f32(0.0f);
+    if (n & 1) v = vld1q_lane_f32(p + (n & 2), v, 0);
+    return n & 2 ? vcombine_f32(vld1_f32(p), vget_low_f32(v)) : v;
   }
   static void store_n(float* p, F v, int64_t n) {
-    float t[4];
-    vst1q_f32(t, v);
-    for (int64_t i = 0; i < n; ++i) p[i] = t[i];
+    if (n >= 4) return vst1q_f32(p, v);
+    float32x2_t last = vget_low_f32(v);
+    if (n & 2) {
+      vst1_f32(p, last);
+      last = vget_high_f32(v);
+    }
+    if (n & 1) vst1_lane_f32(p + (n & 2), last, 0);
   }
   static F first_n(int64_t n, F a, F b) {
     const int32_t lane[4] = {0, 1, 2, 3};

@@ -8,45 +8,13 @@
 //        8 x  4            32         43         1.34
 // Bound by multiply-adds: llvm-mca 14 gives 80.1, 72.1, 64.1 and 32.1 cycles on neoverse-n1, one for each of them.
 #pragma once
+#include "base/fma_neon.h"
 #include "conv/tile.h"
-
-// GCC's scheduler would hoist loads until it runs out of registers; the order written here is the one to keep.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("no-schedule-insns")
-#endif
 
 namespace {
 
-// The next n vectors of weights; the compiler is kept from turning the moving pointer into one with many offsets, so
-// that the load also does the addition.
-template <int N>
-struct Weights;
-template <>
-struct Weights<4> {
-  float32x4x4_t v;
-  IRK_INLINE void next(const float*& w) {
-    v = vld1q_f32_x4(w);
-    w += 16;
-    asm("" : "+r"(w));
-  }
-};
-template <>
-struct Weights<3> {
-  float32x4x3_t v;
-  IRK_INLINE void next(const float*& w) {
-    v = vld1q_f32_x3(w);
-    w += 12;
-    asm("" : "+r"(w));
-  }
-};
-
-// One step: lane L of each row's inputs times weights [First, First + NV).
-template <int L, int First, int MR, int NV, class W>
-IRK_INLINE void step(float32x4_t (&acc)[MR][NV], const float32x4_t* x, const W& w) {
-  IRK_UNROLL for (int i = 0; i < MR; i++) {
-    IRK_UNROLL for (int j = 0; j < NV; j++) acc[i][j] = vfmaq_laneq_f32(acc[i][j], w.v.val[First + j], x[i], L);
-  }
-}
+using irk::fma_lane;
+using irk::Weights;
 
 // The end of a tile whose last vector is partly used: `acc` holds it row by row.
 __attribute__((noinline)) void finish_part(const Tile& t, const float* acc, int rows, int vectors) {
@@ -119,28 +87,28 @@ void tile(const Tile& t) {
       if constexpr (NV == 1) {
         Weights<4> b;
         b.next(w);
-        step<0, 0>(acc, x, b);
-        step<1, 1>(acc, x, b);
-        step<2, 2>(acc, x, b);
-        step<3, 3>(acc, x, b);
+        fma_lane<0, 0>(acc, x, b);
+        fma_lane<1, 1>(acc, x, b);
+        fma_lane<2, 2>(acc, x, b);
+        fma_lane<3, 3>(acc, x, b);
       } else if constexpr (NV == 2) {
         Weights<4> b;
         b.next(w);
-        step<0, 0>(acc, x, b);
-        step<1, 2>(acc, x, b);
+        fma_lane<0, 0>(acc, x, b);
+        fma_lane<1, 2>(acc, x, b);
         b.next(w);
-        step<2, 0>(acc, x, b);
-        step<3, 2>(acc, x, b);
+        fma_lane<2, 0>(acc, x, b);
+        fma_lane<3, 2>(acc, x, b);
       } else {
         Weights<NV> b;
         b.next(w);
-        step<0, 0>(acc, x, b);
+        fma_lane<0, 0>(acc, x, b);
         b.next(w);
-        step<1, 0>(acc, x, b);
+        fma_lane<1, 0>(acc, x, b);
         b.next(w);
-        step<2, 0>(acc, x, b);
+        fma_lane<2, 0>(acc, x, b);
         b.next(w);
-        step<3, 0>(acc, x, b);
+        fma_lane<3, 0>(acc, x, b);
       }
     }
     _Pragma("GCC unroll 1") for (int64_t left = t.run & 3; left > 0; left--) {

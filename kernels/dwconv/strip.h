@@ -4,11 +4,6 @@
 #include "base/unroll.h"
 #include "dwconv/generic.h"
 
-// GCC's scheduler would hoist loads until it runs out of registers; the order written here is the one to keep.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("no-schedule-insns", "no-code-hoisting", "no-tree-pre", "no-ipa-cp")
-#endif
-
 namespace {
 
 // A row of the output. Distances are in bytes, the only kind that a load of a vector adds for free.

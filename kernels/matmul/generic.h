@@ -1,5 +1,6 @@
 // Every element of c is one chain acc = fma(a[m, k], b[k, n], acc) from 0 with k rising, whatever the register tile:
-// the bits are those of the scalar loop. V is one of base/vec_<isa>.h; a tile is MR rows by NV vectors.
+// the bits are those of the scalar loop. V is one of base/vec_<isa>.h; a tile is MR rows by NV vectors, Tiles::multiply
+// adds its products.
 #pragma once
 #include "base/loops.h"
 #include "matmul/matmul.h"
@@ -37,25 +38,38 @@ void pack(const float* b, int64_t row, int64_t col, int64_t k, int64_t width, in
   }
 }
 
-// R x NV vectors of c; b is a panel with `step` floats from row to row, `width` columns count.
-template <class V, int R, int NV>
-IRK_INLINE void tile(const Params& p, const float* a, const float* b, int64_t step, float* c, int64_t width) {
-  typename V::F acc[R][NV];
-  const float* row[R];
-  for (int r = 0; r < R; ++r) {
-    row[r] = a + r * p.a_row;
-    for (int v = 0; v < NV; ++v) acc[r][v] = V::set(0.0f);
-  }
-  for (int64_t k = 0; k < p.k; ++k, b += step) {
-    typename V::F y[NV];
-    for (int v = 0; v < NV; ++v) y[v] = V::load(b + v * V::N);
-    for (int r = 0; r < R; ++r) {
-      const typename V::F x = V::set(row[r][k * p.a_col]);
-      for (int v = 0; v < NV; ++v) acc[r][v] = V::fma(x, y[v], acc[r][v]);
+// acc += a b for R rows of a and NV vectors of columns; b has `step` floats from row to row.
+struct Broadcast {
+  template <class V, int R, int NV>
+  static IRK_INLINE void multiply(const Params& p, const float* const* a, const float* b, int64_t step,
+                                  typename V::F (&acc)[R][NV]) {
+    for (int64_t k = 0; k < p.k; ++k, b += step) {
+      typename V::F y[NV];
+      for (int v = 0; v < NV; ++v) y[v] = V::load(b + v * V::N);
+      for (int r = 0; r < R; ++r) {
+        const typename V::F x = V::set(a[r][k * p.a_col]);
+        for (int v = 0; v < NV; ++v) acc[r][v] = V::fma(x, y[v], acc[r][v]);
+      }
     }
   }
+};
+
+// R x NV vectors of c; b is a panel with `step` floats from row to row, `width` columns count.
+template <class V, class Tiles, int R, int NV>
+void tile(const Params& p, const float* a, const float* b, int64_t step, float* c, int64_t width) {
+  typename V::F acc[R][NV];
+  const float* row[R];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+    row[r] = a + r * p.a_row;
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; ++v) acc[r][v] = V::set(0.0f);
+  }
+  Tiles::template multiply<V, R, NV>(p, row, b, step, acc);
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     float* out = c + r * p.n;
+#pragma GCC unroll 8
     for (int v = 0; v < NV; ++v) {
       const int64_t left = width - v * V::N;
       if (left >= V::N) {
@@ -67,25 +81,25 @@ IRK_INLINE void tile(const Params& p, const float* a, const float* b, int64_t st
   }
 }
 
-template <class V, int R, int NV>
+template <class V, class Tiles, int R, int NV>
 void rows(const Params& p, const float* a, const float* b, int64_t step, float* c, int64_t width, int64_t m) {
   int64_t i = 0;
-  for (; i + R <= m; i += R) tile<V, R, NV>(p, a + i * p.a_row, b, step, c + i * p.n, width);
+  for (; i + R <= m; i += R) tile<V, Tiles, R, NV>(p, a + i * p.a_row, b, step, c + i * p.n, width);
   if constexpr (R > 1) {
-    if (i < m) rows<V, R / 2, NV>(p, a + i * p.a_row, b, step, c + i * p.n, width, m - i);
+    if (i < m) rows<V, Tiles, R / 2, NV>(p, a + i * p.a_row, b, step, c + i * p.n, width, m - i);
   }
 }
 
 // As few vectors as the panel's columns need.
-template <class V, int MR, int NV>
+template <class V, class Tiles, int MR, int NV>
 void panel_rows(const Params& p, const float* a, const float* b, int64_t step, float* c, int64_t width, int64_t m) {
   if constexpr (NV > 1) {
-    if (width <= (NV - 1) * V::N) return panel_rows<V, MR, NV - 1>(p, a, b, step, c, width, m);
+    if (width <= (NV - 1) * V::N) return panel_rows<V, Tiles, MR, NV - 1>(p, a, b, step, c, width, m);
   }
-  rows<V, MR, NV>(p, a, b, step, c, width, m);
+  rows<V, Tiles, MR, NV>(p, a, b, step, c, width, m);
 }
 
-template <class V, int MR, int NV>
+template <class V, int MR, int NV, class Tiles = Broadcast>
 void run(void* const* bufs, const void* params, int64_t begin, int64_t end) {
   constexpr int W = NV * V::N;
   const Params& p = *static_cast<const Params*>(params);
@@ -106,14 +120,14 @@ void run(void* const* bufs, const void* params, int64_t begin, int64_t end) {
     const int64_t left_rows = p.m - block * p.block_rows, m = left_rows < p.block_rows ? left_rows : p.block_rows;
     float* c = static_cast<float*>(bufs[2]) + (index * p.m + block * p.block_rows) * p.n + panel * W;
     if (p.b_col == 1 && width == W && p.m <= 2 * MR) {  // read too few times to be worth a copy
-      rows<V, MR, NV>(p, a, b, p.b_row, c, width, m);
+      rows<V, Tiles, MR, NV>(p, a, b, p.b_row, c, width, m);
       continue;
     }
     if (packed != b) {
       pack<V, W>(b, p.b_row, p.b_col, p.k, width, (width + V::N - 1) / V::N * V::N, scratch);
       packed = b;
     }
-    panel_rows<V, MR, NV>(p, a, scratch, W, c, width, m);
+    panel_rows<V, Tiles, MR, NV>(p, a, scratch, W, c, width, m);
   }
 }
 
