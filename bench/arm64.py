@@ -12,6 +12,7 @@ Counts are exact and repeatable. They are not times: nothing here was timed on h
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -188,6 +189,11 @@ def _summary(rows: list[dict[str, Any]], classes: bool) -> Table:
     return table
 
 
+def _three_digits(n: float) -> str:
+    """0.0483, 1.20, 50.0, 133."""
+    return f"{n:.{max(0, 2 - math.floor(math.log10(n)))}f}"
+
+
 def _markdown(rows: list[dict[str, Any]]) -> str:
     """One line per model and precision; of each CPU, ours and the best other."""
     cpus = list(dict.fromkeys(row["cpu"] for row in rows))
@@ -197,7 +203,7 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         found = {engine: total(r.counts) / 1e6 for engine, r in row["engines"].items()}
         ours, others = found.pop("irkit"), found.values()
-        cell = [f"{ours:.3g}", f"{min(others):.3g}" if others else ""]
+        cell = [_three_digits(ours), _three_digits(min(others)) if others else ""]
         cells.setdefault((row["model"], row["precision"]), []).extend(cell)
     return "\n".join([*lines, *(f"| {' | '.join([*head, *row])} |" for head, row in cells.items())])
 

@@ -216,7 +216,7 @@ def test_markdown_puts_the_best_other_engine_beside_ours() -> None:
     ]
     head, _, line = arm64._markdown(rows).splitlines()
     assert head == "| model |  | a | best other | b | best other |"
-    assert line == "| net | int8 | 1.23 | 2 | 0.000456 |  |"
+    assert line == "| net | int8 | 1.23 | 2.00 | 0.000456 |  |"
 
 
 LISTING = """
