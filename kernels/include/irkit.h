@@ -126,7 +126,8 @@ IRK_API irk_code irk_output(const irk_model* model, int index, irk_tensor* out, 
 IRK_API int irk_threads(const irk_model* model);
 IRK_API irk_code irk_set_threads(irk_model* model, int threads, irk_error* err); /* 1 to 256 */
 IRK_API const char* irk_isa(const irk_model* model);
-/* After loading a file, a run needs about prepared + arena + scratch, which is near artifact + arena. */
+/* After loading a file, a run needs about prepared + arena + scratch, which is near artifact + arena. Loading needs no
+ * more, but for a model with most of its weights in one layer: that layer's weights then exist twice for a moment. */
 IRK_API irk_code irk_memory_use(const irk_model* model, irk_memory* out, irk_error* err);
 
 /* One call. Buffers are aligned to their element; outputs overlap neither inputs nor each other; sizes are exact. When

@@ -257,6 +257,31 @@ void FileBytes::release() {
   kind_ = Kind::owned;
 }
 
+namespace {
+
+// At an address where the system can't map the file in huge pages: a byte that is read must not bring in 2 MiB.
+void* map_in_small_pages(int fd, size_t size) {
+  constexpr size_t kHuge = 2 << 20;
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  void* room = mmap(nullptr, size + 2 * kHuge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (room == MAP_FAILED) return room;
+  char* const begin = static_cast<char*>(room);
+  const size_t skip = kHuge - reinterpret_cast<uintptr_t>(begin) % kHuge + page;
+  void* p = mmap(begin + skip, size, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0);
+  const int error = errno;
+  const size_t end = skip + (size + page - 1) / page * page;
+  if (p == MAP_FAILED) {
+    munmap(room, size + 2 * kHuge);
+  } else {
+    munmap(begin, skip);
+    munmap(begin + end, size + 2 * kHuge - end);
+  }
+  errno = error;
+  return p;
+}
+
+}  // namespace
+
 Status FileBytes::map(const char* path) {
   release();
   // O_NONBLOCK: opening a FIFO must not wait for a writer; it has no effect on a regular file.
@@ -271,7 +296,7 @@ Status FileBytes::map(const char* path) {
   } else if (st.st_size == 0) {
     s = fail(Code::bad_file, "'%.150s' is empty", path);
   } else {
-    void* p = mmap(nullptr, static_cast<size_t>(st.st_size), PROT_READ, MAP_PRIVATE, fd, 0);
+    void* p = map_in_small_pages(fd, static_cast<size_t>(st.st_size));
     if (p == MAP_FAILED) {
       s = fail(errno == ENOMEM ? Code::out_of_memory : Code::io, "can't map '%.150s': %s", path, strerror(errno));
     } else {
@@ -282,6 +307,10 @@ Status FileBytes::map(const char* path) {
   }
   close(fd);
   return s;
+}
+
+void FileBytes::drop_pages() const {
+  if (kind_ == Kind::mapped) madvise(const_cast<uint8_t*>(data_), static_cast<size_t>(size_), MADV_DONTNEED);
 }
 
 Status FileBytes::copy(const void* data, int64_t size) {

@@ -55,6 +55,8 @@ class FileBytes {
   Status borrow(const void* data, int64_t size);
   const uint8_t* data() const { return data_; }
   int64_t size() const { return size_; }
+  // Gives the memory of a mapping's pages back: what is read again comes from the file again.
+  void drop_pages() const;
 
  private:
   void release();

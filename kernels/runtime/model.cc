@@ -25,15 +25,18 @@ bool is_host_family(const char* family) {
   return false;
 }
 
-// Not zeroed. In huge pages where they are to be had: the arena is what inference walks all the time.
+constexpr int64_t kDropBytes = 1 << 18;  // of constants packed, after which their pages are given back
+
+// Not zeroed. In huge pages where they are to be had: the arena is what inference walks all the time. Its end is not,
+// so that it takes no more memory than it has bytes.
 void* alloc_pages(int64_t bytes) {
   constexpr int64_t kHuge = 2 << 20;
   const bool big = bytes >= 2 * kHuge;
   void* p = nullptr;
-  const int64_t size = round_up(bytes > 0 ? bytes : 1, big ? kHuge : 64);
+  const int64_t size = round_up(bytes > 0 ? bytes : 1, 64);
   if (posix_memalign(&p, static_cast<size_t>(big ? kHuge : 64), static_cast<size_t>(size)) != 0) return nullptr;
 #if defined(MADV_HUGEPAGE)
-  if (big) madvise(p, static_cast<size_t>(size), MADV_HUGEPAGE);
+  if (big) madvise(p, static_cast<size_t>(size / kHuge * kHuge), MADV_HUGEPAGE);
 #endif
   return p;
 }
@@ -230,7 +233,7 @@ Status Model::prepare(const LoadOptions& options) {
   if (!steps_.alloc(plan_.steps.size()))
     return fail(Code::out_of_memory, "out of memory for %lld steps", ll(plan_.steps.size()));
   const FpEnv fp;  // what a prepare function computes must not depend on the caller's modes either
-  for (int64_t i = 0; i < steps_.size(); i++) IRK_TRY(prepare_step(i));
+  IRK_TRY(prepare_steps());
   IRK_TRY(list_patches());
   Context* c;
   IRK_TRY(acquire(&c));  // so that a model whose memory is not to be had fails here, and calls allocate nothing
@@ -238,12 +241,53 @@ Status Model::prepare(const LoadOptions& options) {
   return Status();
 }
 
+namespace {
+
+struct Weight {
+  int64_t bytes, step;
+};
+
+int heaviest_first(const void* a, const void* b) {
+  const Weight *x = static_cast<const Weight*>(a), *y = static_cast<const Weight*>(b);
+  if (x->bytes != y->bytes) return x->bytes > y->bytes ? -1 : 1;
+  return x->step < y->step ? -1 : 1;
+}
+
+}  // namespace
+
+// Kernels have their own copies of most constants. With the file's pages beside them weights would be there twice, so
+// pages are given back as steps are done; the steps with most of them come first, while there are few copies.
+Status Model::prepare_steps() {
+  Array<Weight> order;
+  if (!order.alloc(steps_.size())) return fail(Code::out_of_memory, "out of memory for %lld steps", ll(steps_.size()));
+  for (int64_t i = 0; i < steps_.size(); i++) {
+    const PlanStep& p = plan_.steps[i];
+    steps_[i].bufs = n_bufs_;
+    steps_[i].n_bufs = p.n_in + p.n_out + 1;
+    n_bufs_ += steps_[i].n_bufs;
+    order[i] = {0, i};
+    for (int k = 0; k < p.n_in; k++) {
+      const int32_t t = plan_.operands[p.operands + k];
+      if (t >= 0 && plan_.tensors[t].place == Place::constant) order[i].bytes += plan_.tensors[t].t.bytes;
+    }
+  }
+  if (order.size() > 1) qsort(order.data(), static_cast<size_t>(order.size()), sizeof(Weight), heaviest_first);
+  bytes_.drop_pages();
+  int64_t read = 0;
+  for (const Weight& w : order) {
+    IRK_TRY(prepare_step(w.step));
+    read += w.bytes;
+    if (read < kDropBytes) continue;
+    bytes_.drop_pages();
+    read = 0;
+  }
+  bytes_.drop_pages();
+  return Status();
+}
+
 Status Model::prepare_step(int64_t i) {
   const PlanStep& p = plan_.steps[i];
   Step& s = steps_[i];
-  s.bufs = n_bufs_;
-  s.n_bufs = p.n_in + p.n_out + 1;
-  n_bufs_ += s.n_bufs;
   s.prepared = PreparedStep();
   if (is_host_family(p.family)) {
     s.prepared.kernel = p.family;

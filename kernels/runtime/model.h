@@ -84,6 +84,7 @@ class Model : public OnHeap {
   static Status create(Model** out);
   Status load_bytes(const LoadOptions& options);
   Status prepare(const LoadOptions& options);
+  Status prepare_steps();
   Status prepare_step(int64_t i);
   Status list_patches();
   Status check_buffers(const void* const* inputs, void* const* outputs) const;

@@ -21,7 +21,7 @@ const char kHelp[] =
     "  -t, --threads N       threads of a call, 1 to 256; default: IRKIT_THREADS, else all CPUs\n"
     "      --isa LEVEL       highest instruction set level to use; default: IRKIT_ISA, else the best\n"
     "      --describe        inputs, outputs, memory, and the kernel of every step\n"
-    "      --benchmark       time of a call: median, 10th and 90th percentile, least\n"
+    "      --benchmark       time of a call: median, 10th and 90th percentile, least; peak memory\n"
     "      --profile         time of every step\n"
     "      --repeat N        timed calls of --benchmark and --profile; default: about a second's worth\n"
     "      --warmup N        calls before them; default: about a quarter of a second's worth\n"

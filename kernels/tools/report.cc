@@ -65,6 +65,18 @@ void show_port(const char* kind, int i, const irk_tensor& t) {
   puts("");
 }
 
+// The most memory this process had at once, in bytes; 0 where the system does not tell.
+int64_t peak_memory() {
+  FILE* f = fopen("/proc/self/status", "r");
+  if (!f) return 0;
+  char line[256];
+  long long kib = 0;
+  while (fgets(line, sizeof line, f) && sscanf(line, "VmHWM: %lld", &kib) != 1) {
+  }
+  fclose(f);
+  return kib * 1024;
+}
+
 struct Row {
   const char* name;
   const char* kernel;
@@ -155,6 +167,7 @@ irk_code benchmark(const Call& c, int repeat, int warmup, irk_error* err) {
     const auto at = [&](int64_t percent) { return ms(ns[(repeat - 1) * percent / 100]); };
     printf("%d calls, %s, %d thread%s: median %.4f ms, p10 %.4f ms, p90 %.4f ms, min %.4f ms\n", repeat,
            irk_isa(c.model), irk_threads(c.model), irk_threads(c.model) == 1 ? "" : "s", at(50), at(10), at(90), at(0));
+    if (const int64_t peak = peak_memory()) printf("peak memory %lld bytes\n", static_cast<long long>(peak));
   }
   free(ns);
   return code;

@@ -194,7 +194,8 @@ def test_describe(command: list[str], model: Path) -> None:
 def test_benchmark_and_profile(command: list[str], model: Path) -> None:
     done = run([*command, model, "--benchmark", "--profile", "--repeat", "5", "--warmup", "0", "--threads", "1"])
     assert done.returncode == 0 and not done.stderr
-    first, *table = done.stdout.splitlines()
+    first, memory, *table = done.stdout.splitlines()
+    assert memory.startswith("peak memory ") and int(memory.split()[2]) > 100000
     assert first.startswith("5 calls, ") and " 1 thread: median " in first
     median, p10, p90, least = (float(first.split(name)[1].split()[0]) for name in ("median", "p10", "p90", "min"))
     assert 0 < least <= p10 <= median <= p90
