@@ -8,6 +8,7 @@ namespace {
 
 inline void copy_bytes(int8_t* dst, const int8_t* src, int64_t n) {
   int64_t i = 0;
+  for (; i + 64 <= n; i += 64) vst1q_s8_x4(dst + i, vld1q_s8_x4(src + i));
   for (; i + 16 <= n; i += 16) vst1q_s8(dst + i, vld1q_s8(src + i));
   if (i == n) return;
   if (n >= 16) {

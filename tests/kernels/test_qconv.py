@@ -95,6 +95,31 @@ def test_random_layers(seed: int) -> None:
     run(rng, (int(rng.integers(1, 3)), ic * groups, h, w), (oc * groups, ic, kh, kw), zero=zero, **attrs)
 
 
+@pytest.mark.parametrize("ic", [16, 32, 48, 80, 96, 160])
+@pytest.mark.parametrize("oc", [8, 16, 24, 29])
+def test_rows_read_in_place(ic: int, oc: int) -> None:
+    """Whole vectors of depth: pointwise, strided, windows with and without padding; both kinds of zero point."""
+    rng = np.random.default_rng(ic * 100 + oc)
+    for zero in (-128, -7):
+        y = Quant.per_tensor(1.5, zero)
+        run(rng, (1, ic, 3, 7), (oc, ic, 1, 1), quant=y)
+        run(rng, (2, ic, 5, 6), (oc, ic, 1, 1), quant=y, strides=(2, 2))
+        run(rng, (1, ic, 4, 5), (oc, ic, 3, 3), quant=y)
+        run(rng, (1, ic, 4, 5), (oc, ic, 3, 3), quant=y, pads=(1, 1, 1, 1), zero=-30)
+        run(rng, (1, 2 * ic, 4, 3), (2 * oc, ic, 2, 3), quant=y, pads=(1, 0, 1, 2), groups=2, dilation=(1, 2))
+
+
+@pytest.mark.parametrize("oc", [8, 16, 24, 33])
+@pytest.mark.parametrize("zero", [-128, 3])
+def test_residual_without_a_clamp(oc: int, zero: int) -> None:
+    rng = np.random.default_rng(oc)
+    for rows in (1, 6, 11):
+        x, w = qtensor(rng, (1, 32, 1, rows), zero=-3), qweights(rng, (oc, 32, 1, 1))
+        r = qtensor(rng, (1, oc, 1, rows), 0.7, zero=9)
+        check("qconv", qconv2d, x, w, None, r, quant=Quant.per_tensor(1.1, zero))
+        check("qconv", qconv2d, x, w, None, r, quant=Quant.per_tensor(1e-6, zero))  # leaves int16
+
+
 @pytest.mark.parametrize("oc", [5, 8, 16, 24, 33, 64])
 @pytest.mark.parametrize("rows", [1, 2, 3, 15])
 def test_residual(oc: int, rows: int) -> None:
