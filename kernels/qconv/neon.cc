@@ -56,7 +56,7 @@ struct OpsNeon {
       }
       each([&](auto v, auto r) IRK_LAMBDA {
         int32x4_t sum = vpadalq_s16(acc[r][v0 + v], two[v][r]);
-        if constexpr (M * NV > 4) {  // the next products wait for these sums: started early, they would not fit
+        if constexpr (M * NV > 8) {  // the next products wait for these sums: started early, they would not fit
           int8x16_t next = low[r];
           asm("" : "+w"(sum), "+w"(next));
           low[r] = next;
