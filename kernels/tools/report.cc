@@ -1,9 +1,11 @@
 #include "tools/report.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "tools/npy.h"
 
@@ -67,14 +69,13 @@ void show_port(const char* kind, int i, const irk_tensor& t) {
 
 // The most memory this process had at once, in bytes; 0 where the system does not tell.
 int64_t peak_memory() {
-  FILE* f = fopen("/proc/self/status", "r");
-  if (!f) return 0;
-  char line[256];
-  long long kib = 0;
-  while (fgets(line, sizeof line, f) && sscanf(line, "VmHWM: %lld", &kib) != 1) {
-  }
-  fclose(f);
-  return kib * 1024;
+  char text[8192];
+  const int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+  const ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+  if (fd >= 0) close(fd);
+  text[n > 0 ? n : 0] = '\0';
+  const char* line = strstr(text, "VmHWM:");
+  return line ? strtoll(line + 6, nullptr, 10) * 1024 : 0;
 }
 
 struct Row {
