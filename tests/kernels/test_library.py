@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.builds import MACHINES, machine, needs_arm64
+from tests.builds import MACHINES, ROOT, machine, needs_arm64
+from tests.kernels.artifacts import artifact
 
 TOOLS = {"native": "", "arm64": "aarch64-linux-gnu-"}
 pytestmark = pytest.mark.slow
@@ -38,7 +39,42 @@ def test_needs_no_cpp_library_and_exports_the_c_api_only(name: str) -> None:
     cpp = {s for s in wanted if s.startswith(("_Z", "__cxa", "__gxx", "_Unwind"))}
     assert all("3irk" in s for s in cpp) and "malloc" in wanted
     exported = {line.split()[-1] for line in output(nm, "-D", "--defined-only", folder / "libirkit.so").splitlines()}
-    header = (Path(__file__).parents[2] / "kernels/include/irkit.h").read_text()
+    header = (ROOT / "kernels/include/irkit.h").read_text()
     assert exported == set(re.findall(r"IRK_API [\w* ]+?\b(irk_\w+)\(", header))
     libraries = set(re.findall(r"NEEDED.*\[(.*)\]", output(f"{TOOLS[name]}readelf", "-d", folder / "libirkit.so")))
     assert libraries <= {"libc.so.6", "libm.so.6", "libpthread.so.0", "ld-linux-aarch64.so.1", "ld-linux-x86-64.so.2"}
+
+
+C99 = """
+#include <irkit.h>
+#include <stdio.h>
+
+int main(int argc, char** argv) {
+  irk_model* m;
+  irk_error err;
+  irk_memory use;
+  float x[1024] = {0}, y[1024];
+  const void* in[] = {x};
+  void* out[] = {y};
+  const size_t bytes[] = {sizeof x};
+  if (argc != 2 || irk_load_file(argv[1], NULL, &m, &err)) return 1;
+  if (irk_memory_use(m, &use, &err) || irk_run(m, in, bytes, 1, out, bytes, 1, &err)) return 2;
+  if (irk_load_file(NULL, NULL, &m, &err) != IRK_BAD_INPUT || irk_run(NULL, in, bytes, 1, out, bytes, 1, &err) != 3)
+    return 3;
+  printf("%s %s %g\\n", irk_version(), irk_code_name(err.code), (double)y[1023]);
+  irk_free(m);
+  return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("library", ["libirkit.a", "libirkit.so"])
+def test_c99_program(library: str, tmp_path: Path) -> None:
+    """A C compiler, libm and pthread are all it takes."""
+    (tmp_path / "main.c").write_text(C99)
+    (tmp_path / "m.irk").write_bytes(artifact())
+    folder = machine("native")
+    strict = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror"]
+    links = [folder / library, f"-Wl,-rpath,{folder}", "-lm", "-pthread", "-o", tmp_path / "main"]
+    output("cc", *strict, f"-I{ROOT}/kernels/include", tmp_path / "main.c", *links)
+    assert output(tmp_path / "main", tmp_path / "m.irk").split() == ["0.1.0", "bad", "input", "1"]
