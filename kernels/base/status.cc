@@ -22,6 +22,9 @@ Status fail(Code code, const char* fmt, ...) {
   va_start(ap, fmt);
   vsnprintf(s.msg, sizeof s.msg, fmt, ap);
   va_end(ap);
+  const size_t n = strlen(s.msg);
+  if (code == Code::out_of_memory && !strstr(s.msg, "out of memory"))  // the message then says for what
+    snprintf(s.msg + n, sizeof s.msg - n, ": out of memory");
   return s;
 }
 
