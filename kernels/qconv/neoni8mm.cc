@@ -112,7 +112,8 @@ struct OpsMm {
       unroll<C>([&](auto v) IRK_LAMBDA {
         unroll<P>([&](auto r) IRK_LAMBDA { acc[r][h * C + v] = vmmlaq_s32(acc[r][h * C + v], av[r], wv[v]); });
       });
-      asm volatile("" : "+r"(w), "+r"(a), "+w"(acc[0][h * C]));
+      const int8_t*& rows = a;  // Clang captures nothing for the operand of an asm alone
+      asm volatile("" : "+r"(w), "+r"(rows), "+w"(acc[0][h * C]));
     });
   }
 

@@ -159,6 +159,4 @@ def test_a_root_without_headers_is_refused(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    if "No module named 'setuptools'" in done.stderr:
-        pytest.skip("setuptools is not installed")
     assert done.returncode != 0 and f"{tmp_path} holds no {PYTHON}/Python.h" in done.stderr
