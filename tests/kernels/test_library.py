@@ -78,3 +78,16 @@ def test_c99_program(library: str, tmp_path: Path) -> None:
     links = [folder / library, f"-Wl,-rpath,{folder}", "-lm", "-pthread", "-o", tmp_path / "main"]
     output("cc", *strict, f"-I{ROOT}/kernels/include", tmp_path / "main.c", *links)
     assert output(tmp_path / "main", tmp_path / "m.irk").split() == ["0.1.0", "bad", "input", "1"]
+
+
+def test_installed(tmp_path: Path) -> None:
+    """What cmake --install leaves is enough to build and run a program with."""
+    output("cmake", "--install", machine("native"), "--prefix", tmp_path / "usr")
+    (tmp_path / "main.c").write_text(C99)
+    (tmp_path / "m.irk").write_bytes(artifact())
+    lib = tmp_path / "usr/lib"
+    flags = ["-lirkit", f"-Wl,-rpath,{lib}", "-o", tmp_path / "main"]
+    output("cc", f"-I{tmp_path}/usr/include", tmp_path / "main.c", f"-L{lib}", *flags)
+    assert output(tmp_path / "main", tmp_path / "m.irk").startswith("0.1.0 ")
+    assert "Version: 0.1.0" in (lib / "pkgconfig/irkit.pc").read_text()
+    assert output(tmp_path / "usr/bin/irkit-run", tmp_path / "m.irk", "--describe")
