@@ -8,8 +8,6 @@
 namespace irk {
 namespace {
 
-constexpr int64_t kFewRows = 4;  // of the product: too few for AMX
-
 // How the kernels of an ISA want their operands; the tile itself comes from the table row.
 struct Packing {
   int vec;        // accumulator lanes; a last, narrower tile is a whole number of vectors
@@ -99,6 +97,14 @@ Sums weight_sums(const int8_t* w, int64_t n) {
   return s;
 }
 
+// Matrix instructions take as long for one row as for a whole tile of them (AMX 16, SMMLA 2): dot products are faster
+// then.
+const KernelRow* for_few_rows(const KernelRow* row, int64_t rows) {
+  if (row->isa == Isa::amx && rows < 4) return pick_kernel("qconv", "s8s8", Isa::avx512vnni);
+  if (row->isa == Isa::neoni8mm && rows < 2) return pick_kernel("qconv", "s8s8", Isa::neondot);
+  return row;
+}
+
 // Some channel has more than one weight of -128.
 bool has_pair_of_minus_128(const QConvShape& s) {
   const int64_t k = s.kh * s.kw * (s.ic / s.groups);
@@ -170,8 +176,7 @@ Status plan_rows(StepContext& ctx, const QConvShape& s, const Packing& pk, int64
 Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedStep* out) {
   const KernelRow* row = pick_kernel("qconv", "s8s8", ctx.isa);
   if (!row) return fail(Code::internal, "%s: no qconv kernel", ctx.loc);
-  // A tile multiplies 16 rows in the time of one.
-  if (row->isa == Isa::amx && s.n * s.oh * s.ow < kFewRows) row = pick_kernel("qconv", "s8s8", Isa::avx512vnni);
+  row = for_few_rows(row, s.n * s.oh * s.ow);
   const Packing pk = packing_of(row->isa);
   // neon.cc adds two products in int16, which two of (-128)^2 would leave.
   if (row->isa == Isa::neon && has_pair_of_minus_128(s)) row = pick_kernel("qconv", "s8s8any", row->isa);
