@@ -91,3 +91,27 @@ def test_installed(tmp_path: Path) -> None:
     assert output(tmp_path / "main", tmp_path / "m.irk").startswith("0.1.0 ")
     assert "Version: 0.1.0" in (lib / "pkgconfig/irkit.pc").read_text()
     assert output(tmp_path / "usr/bin/irkit-run", tmp_path / "m.irk", "--describe")
+
+
+CONSUMER = """cmake_minimum_required(VERSION 3.22)
+project(consumer C)
+find_package(irkit 0.1 REQUIRED)
+foreach(kind static shared)
+  add_executable(with_${kind} main.c)
+  target_link_libraries(with_${kind} PRIVATE irkit::${kind})
+endforeach()
+"""
+
+
+def test_found_by_cmake(tmp_path: Path) -> None:
+    """find_package(irkit) gives irkit::static and irkit::shared; the shared library is found by its SONAME."""
+    output("cmake", "--install", machine("native"), "--prefix", tmp_path / "usr")
+    (tmp_path / "main.c").write_text(C99)
+    (tmp_path / "CMakeLists.txt").write_text(CONSUMER)
+    (tmp_path / "m.irk").write_bytes(artifact())
+    build = tmp_path / "build"
+    output("cmake", "-S", tmp_path, "-B", build, f"-DCMAKE_PREFIX_PATH={tmp_path}/usr")
+    output("cmake", "--build", build)
+    for kind in ("static", "shared"):
+        assert output(build / f"with_{kind}", tmp_path / "m.irk").startswith("0.1.0 ")
+    assert "NEEDED               libirkit.so.0" in output("objdump", "-p", build / "with_shared")
