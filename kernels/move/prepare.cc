@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "runtime/family.h"
+#include "runtime/kernel_name.h"
 
 namespace irk {
 namespace {
@@ -311,7 +312,9 @@ Status irk_prepare_move(StepContext& ctx, PreparedStep* step) {
   step->items = b.items;
   const int64_t per_item = out.bytes / b.items;
   step->grain = per_item >= 32768 ? 1 : 32768 / (per_item + 1) + 1;
-  step->kernel = concat ? "move.concat" : op[0] == 'p' ? "move.pad" : "move.copy";
+  step->kernel = concat         ? IRK_KERNEL_NAME("move.concat", row)
+                 : op[0] == 'p' ? IRK_KERNEL_NAME("move.pad", row)
+                                : IRK_KERNEL_NAME("move.copy", row);
   return {};
 }
 

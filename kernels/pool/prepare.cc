@@ -1,5 +1,6 @@
 // attrs: op "max" | "avg" | "adaptive_max" | "adaptive_avg", and those of windows.h.
 #include "pool/pool.h"
+#include "runtime/kernel_name.h"
 
 #include <string.h>
 
@@ -31,7 +32,9 @@ Status irk_prepare_pool(StepContext& ctx, PreparedStep* step) {
   const int64_t taps = p->shape.rows[0].count * p->shape.cols[0].count + 1;
   const int64_t lanes = p->shape.inner < kPoolBlock ? p->shape.inner : kPoolBlock;
   step->grain = 32768 / (taps * lanes) + 1;
-  step->kernel = average ? "pool.avg" : int8 ? "pool.max_i8" : "pool.max";
+  step->kernel = average ? IRK_KERNEL_NAME("pool.avg", row)
+                 : int8  ? IRK_KERNEL_NAME("pool.max_i8", row)
+                         : IRK_KERNEL_NAME("pool.max", row);
   return {};
 }
 

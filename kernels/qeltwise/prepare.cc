@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "runtime/family.h"
+#include "runtime/kernel_name.h"
 
 namespace irk {
 namespace {
@@ -172,11 +173,11 @@ Status irk_prepare_qeltwise(StepContext& ctx, PreparedStep* step) {
   step->items = p->blocks;
   for (int i = 0; i < p->rank; i++) step->items *= p->dims[i];
   step->grain = 16384 / (p->n < p->block ? p->n : p->block) + 1;
-  step->kernel = quantize     ? "qeltwise.quantize"
-                 : dequantize ? "qeltwise.dequantize"
-                 : requantize ? "qeltwise.requantize"
-                 : add        ? "qeltwise.add"
-                              : "qeltwise.mul";
+  step->kernel = quantize     ? IRK_KERNEL_NAME("qeltwise.quantize", row)
+                 : dequantize ? IRK_KERNEL_NAME("qeltwise.dequantize", row)
+                 : requantize ? IRK_KERNEL_NAME("qeltwise.requantize", row)
+                 : add        ? IRK_KERNEL_NAME("qeltwise.add", row)
+                              : IRK_KERNEL_NAME("qeltwise.mul", row);
   return {};
 }
 

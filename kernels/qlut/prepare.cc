@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "runtime/family.h"
+#include "runtime/kernel_name.h"
 
 namespace irk {
 
@@ -47,7 +48,7 @@ Status irk_prepare_qlut(StepContext& ctx, PreparedStep* step) {
   step->items = one ? (x.count + p->block - 1) / p->block : inner == 1 ? x.count / channels : x.count / inner;
   const int64_t per_item = one ? p->block : inner == 1 ? channels : inner;
   step->grain = 16384 / per_item + 1;
-  step->kernel = one ? "qlut.one" : "qlut.channel";
+  step->kernel = one ? IRK_KERNEL_NAME("qlut.one", row) : IRK_KERNEL_NAME("qlut.channel", row);
   return {};
 }
 

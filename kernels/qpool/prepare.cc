@@ -1,5 +1,6 @@
 // attrs: sx, sy (scales), zx, zy (zero points), and those of pool/windows.h for an average.
 #include "qpool/qpool.h"
+#include "runtime/kernel_name.h"
 
 #include <math.h>
 
@@ -39,7 +40,7 @@ Status irk_prepare_qpool(StepContext& ctx, PreparedStep* step) {
   step->params = p;
   step->items = ctx.out[0]->count / s.inner * ((s.inner + kQpoolBlock - 1) / kQpoolBlock);
   step->grain = 16384 / ((taps + 1) * (s.inner < kQpoolBlock ? s.inner : kQpoolBlock)) + 1;
-  step->kernel = "qpool.avg";
+  step->kernel = IRK_KERNEL_NAME("qpool.avg", row);
   return {};
 }
 

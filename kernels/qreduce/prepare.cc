@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "runtime/family.h"
+#include "runtime/kernel_name.h"
 
 namespace irk {
 namespace {
@@ -93,7 +94,7 @@ Status irk_prepare_qreduce(StepContext& ctx, PreparedStep* step) {
   step->params = p;
   step->items = y.count / p->n * p->blocks;
   step->grain = 16384 / (count * (p->n < kQreduceBlock ? p->n : kQreduceBlock)) + 1;
-  step->kernel = "qreduce.mean";
+  step->kernel = IRK_KERNEL_NAME("qreduce.mean", row);
   return {};
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/family.h"
+#include "runtime/kernel_name.h"
 
 namespace irk {
 
@@ -41,7 +42,7 @@ Status irk_prepare_qsoftmax(StepContext& ctx, PreparedStep* step) {
   step->params = p;
   step->items = x.count / p->n;
   step->grain = 4096 / p->n + 1;
-  step->kernel = int8 ? "qsoftmax.s8" : "qsoftmax.f32";
+  step->kernel = int8 ? IRK_KERNEL_NAME("qsoftmax.s8", row) : IRK_KERNEL_NAME("qsoftmax.f32", row);
   return {};
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "runtime/family.h"
+#include "runtime/kernel_name.h"
 
 namespace irk {
 namespace {
@@ -78,7 +79,7 @@ Status irk_prepare_resize(StepContext& ctx, PreparedStep* step) {
   step->params = p;
   step->items = p->outer * p->oh;
   step->grain = 16384 / (p->ow * p->inner * size) + 1;
-  step->kernel = nearest ? "resize.nearest" : "resize.bilinear";
+  step->kernel = nearest ? IRK_KERNEL_NAME("resize.nearest", row) : IRK_KERNEL_NAME("resize.bilinear", row);
   return {};
 }
 
