@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/cpu.h"
 #include "base/fpenv.h"
 #include "runtime/limits.h"
@@ -39,12 +39,6 @@ void* alloc_pages(int64_t bytes) {
   if (big) madvise(p, static_cast<size_t>(size / kHuge * kHuge), MADV_HUGEPAGE);
 #endif
   return p;
-}
-
-int64_t now_ns() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return static_cast<int64_t>(t.tv_sec) * 1000000000 + t.tv_nsec;
 }
 
 }  // namespace

@@ -4,10 +4,10 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
-#include <time.h>
 
 #include <atomic>
 
+#include "base/clock.h"
 #include "base/fpenv.h"
 
 namespace irk {
@@ -54,12 +54,6 @@ inline void relax() {
 #elif defined(__aarch64__)
   __asm__ volatile("yield");
 #endif
-}
-
-int64_t now_ns() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return static_cast<int64_t>(t.tv_sec) * 1000000000 + t.tv_nsec;
 }
 
 // Takes half of what is left of a share, at least one unit.

@@ -4,22 +4,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "tools/npy.h"
 
 namespace tool {
 namespace {
 
+using irk::now_ns;
 constexpr int64_t kWarmupNs = 250000000, kTimedNs = 1000000000;
 constexpr int kLeast = 10, kMost = 1000000;
-
-int64_t now_ns() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return static_cast<int64_t>(t.tv_sec) * 1000000000 + t.tv_nsec;
-}
 
 double ms(int64_t ns) { return static_cast<double>(ns) * 1e-6; }
 
