@@ -40,4 +40,21 @@ struct QDwTall {
 Status qdw_tall(StepContext& ctx, const QConvShape& s, Isa isa, const double* sums, const QDwTall** out,
                 int64_t* scratch);
 
+namespace {
+
+// make(x, y, scratch, block, y0, y1) for each item: an image's input and output, a block, output rows [y0, y1).
+template <class Make>
+inline void each_tall_item(const QDwTall& p, void* const* bufs, int64_t begin, int64_t end, Make make) {
+  int8_t* scratch = static_cast<int8_t*>(bufs[6]);
+  for (int64_t item = begin; item < end; item++) {
+    const int64_t block = item % p.blocks, band = item / p.blocks % p.bands, n = item / p.blocks / p.bands;
+    const int64_t y0 = band * p.band, y1 = y0 + p.band < p.oh ? y0 + p.band : p.oh;
+    const int8_t* x = static_cast<const int8_t*>(bufs[0]) + n * p.ih * p.iw * p.c;
+    int8_t* y = static_cast<int8_t*>(bufs[5]) + n * p.oh * p.ow * p.c;
+    make(x, y, scratch, block, y0, y1);
+    if (p.rest && block + 1 == p.blocks) make(x, y, scratch, p.blocks, y0, y1);
+  }
+}
+
+}  // namespace
 }  // namespace irk

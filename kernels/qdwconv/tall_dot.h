@@ -162,14 +162,7 @@ inline void tall_block(const QDwTall& p, const int8_t* x, int8_t* y, int8_t* scr
 inline void tall_items(const QDwTall& p, void* const* bufs, int64_t begin, int64_t end) {
   int8_t* scratch = static_cast<int8_t*>(bufs[6]);
   tall_pad(p, scratch);
-  for (int64_t item = begin; item < end; item++) {
-    const int64_t block = item % p.blocks, band = item / p.blocks % p.bands, n = item / p.blocks / p.bands;
-    const int64_t y0 = band * p.band, y1 = y0 + p.band < p.oh ? y0 + p.band : p.oh;
-    const int8_t* x = static_cast<const int8_t*>(bufs[0]) + n * p.ih * p.iw * p.c;
-    int8_t* y = static_cast<int8_t*>(bufs[5]) + n * p.oh * p.ow * p.c;
-    tall_block(p, x, y, scratch, block, y0, y1);
-    if (p.rest && block + 1 == p.blocks) tall_block(p, x, y, scratch, p.blocks, y0, y1);
-  }
+  each_tall_item(p, bufs, begin, end, [&](auto... of) IRK_LAMBDA { tall_block(p, of...); });
 }
 
 }  // namespace

@@ -154,14 +154,7 @@ inline void wide_items(const QDwTall& p, void* const* bufs, int64_t begin, int64
     wide_fill(row, p.pl < p.columns ? p.pl : p.columns, p.zx);
     if (p.pl + p.iw < p.columns) wide_fill(row + (p.pl + p.iw) * 16, p.columns - p.pl - p.iw, p.zx);
   }
-  for (int64_t item = begin; item < end; item++) {
-    const int64_t block = item % p.blocks, band = item / p.blocks % p.bands, n = item / p.blocks / p.bands;
-    const int64_t y0 = band * p.band, y1 = y0 + p.band < p.oh ? y0 + p.band : p.oh;
-    const int8_t* x = static_cast<const int8_t*>(bufs[0]) + n * p.ih * p.iw * p.c;
-    int8_t* y = static_cast<int8_t*>(bufs[5]) + n * p.oh * p.ow * p.c;
-    wide_block(p, x, y, scratch, block, y0, y1);
-    if (p.rest && block + 1 == p.blocks) wide_block(p, x, y, scratch, p.blocks, y0, y1);
-  }
+  each_tall_item(p, bufs, begin, end, [&](auto... of) IRK_LAMBDA { wide_block(p, of...); });
 }
 
 }  // namespace
