@@ -1,10 +1,12 @@
 // What a kernel family gets and gives when a model is loaded.
 //
 // A family is a folder kernels/<family>/ with
-//   prepare.cc    in namespace irk: Status irk_prepare_<family>(StepContext&, PreparedStep*): checks the step, packs constants, picks the kernel
+//   prepare.cc    in namespace irk: Status irk_prepare_<family>(StepContext&, PreparedStep*): checks the step, packs
+//                 constants, picks the kernel
 //   <family>.h    its params struct;  generic.h: code shared by its ISA files (templates, anonymous namespace)
 //   kernels.inc   IRK_KERNEL(family, types, isa, mr, nr, kr) rows, best first, scalar last
-//   <isa>.cc      extern "C" void irk_<family>_<types>_<isa>(void* const* bufs, const void* params, int64_t begin, int64_t end)
+//   <isa>.cc      extern "C" void irk_<family>_<types>_<isa>(void* const* bufs, const void* params, int64_t begin,
+//                 int64_t end)
 // The build finds folders and files by name; the file name decides the compile flags.
 #pragma once
 #include "base/status.h"
@@ -33,7 +35,7 @@ class StepAllocator {
 struct StepContext {
   const Json* attrs;
   int n_in, n_out;
-  const Tensor* in[kMaxOperands];   // null: absent
+  const Tensor* in[kMaxOperands];  // null: absent
   const Tensor* out[kMaxOperands];
   Isa isa;      // highest level allowed (CPU, capped by IRKIT_ISA)
   int threads;  // threads the executor may use; results must not depend on it
@@ -43,9 +45,9 @@ struct StepContext {
   // Attribute readers: an absent key or a value out of [lo, hi] is Code::bad_file naming step and key.
   bool has(const char* key) const;
   Status attr_int(const char* key, int64_t lo, int64_t hi, int64_t* out) const;
-  Status attr_ints(const char* key, int count, int64_t lo, int64_t hi, int64_t* out) const;       // exact count
+  Status attr_ints(const char* key, int count, int64_t lo, int64_t hi, int64_t* out) const;          // exact count
   Status attr_ints_n(const char* key, int max, int64_t lo, int64_t hi, int64_t* out, int* n) const;  // up to max
-  Status attr_f32(const char* key, float* out) const;                                              // "inf", "-inf" allowed
+  Status attr_f32(const char* key, float* out) const;  // "inf", "-inf" allowed
   Status attr_str(const char* key, const char** out) const;
   // in[i] (or out[i]) exists and has this dtype and rank (rank -1: any); bad_file otherwise.
   Status want_in(int i, DType dtype, int rank) const;
@@ -54,11 +56,11 @@ struct StepContext {
 
 struct PreparedStep {
   KernelFn fn = nullptr;
-  const void* params = nullptr;   // from ctx.alloc
-  int64_t items = 0;              // work items the executor may split among threads
-  int64_t grain = 1;              // smallest number of items worth giving to a thread (>= items: never split)
-  int64_t scratch = 0;            // bytes each thread needs; its pointer is the last entry of bufs, 64-byte aligned
-  const char* kernel = "";        // name for profile and plan, e.g. "qconv.s8s8s8.avx512vnni"
+  const void* params = nullptr;  // from ctx.alloc
+  int64_t items = 0;             // work items the executor may split among threads
+  int64_t grain = 1;             // smallest number of items worth giving to a thread (>= items: never split)
+  int64_t scratch = 0;           // bytes each thread needs; its pointer is the last entry of bufs, 64-byte aligned
+  const char* kernel = "";       // name for profile and plan, e.g. "qconv.s8s8s8.avx512vnni"
 };
 
 typedef Status (*PrepareFn)(StepContext&, PreparedStep*);
@@ -69,7 +71,11 @@ const KernelRow* pick_kernel(const char* family, const char* types, Isa isa);
 const KernelRow* all_kernels(int* count);
 
 // Overflow-checked size arithmetic: false on overflow or a negative operand.
-inline bool mul_ok(int64_t a, int64_t b, int64_t* out) { return a >= 0 && b >= 0 && !__builtin_mul_overflow(a, b, out); }
-inline bool add_ok(int64_t a, int64_t b, int64_t* out) { return a >= 0 && b >= 0 && !__builtin_add_overflow(a, b, out); }
+inline bool mul_ok(int64_t a, int64_t b, int64_t* out) {
+  return a >= 0 && b >= 0 && !__builtin_mul_overflow(a, b, out);
+}
+inline bool add_ok(int64_t a, int64_t b, int64_t* out) {
+  return a >= 0 && b >= 0 && !__builtin_add_overflow(a, b, out);
+}
 
 }  // namespace irk
