@@ -4,7 +4,8 @@
 
 namespace irk {
 
-// Attributes: factor, grain, scratch (floats, at least 1). Input 0 and the output are f32 of one size; more inputs are ignored.
+// Attributes: factor, grain, scratch (floats, at least 1). Input 0 and the output are f32 of one size; more inputs are
+// ignored.
 Status irk_prepare_testing(StepContext& ctx, PreparedStep* step) {
   IRK_TRY(ctx.want_in(0, DType::f32, -1));
   IRK_TRY(ctx.want_out(0, DType::f32, -1));
