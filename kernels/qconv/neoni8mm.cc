@@ -1,8 +1,9 @@
 // NEON with int8 matrix products: SMMLA makes a 2 x 2 block of outputs from two rows, two columns and eight depths.
 //
 // Tile 6 x 16, 32 depths a turn: 96 SMMLA, 4 loads of three vectors (activations), 8 of four (weights), 2 for the loop:
-// 1.15 instructions per SMMLA; 31 registers. Rows are arranged in pairs once per block: zipping them in the loop of a
-// 4 x 16 tile costs 1.3. llvm-mca 19, neoverse-n2: 48.0 cycles a turn, 64.0 multiply-accumulates a cycle (limit 64).
+// 1.15 instructions per SMMLA; 31 registers, the last one is the epilogue's. Rows are arranged in pairs once per block:
+// zipping them in the loop of a 4 x 16 tile costs 1.3. llvm-mca 19, neoverse-n2: 48.0 cycles a turn, 64.0
+// multiply-accumulates a cycle (limit 64).
 #include "qconv/neon_common.h"
 #include "qconv/rows.h"
 
@@ -87,6 +88,9 @@ struct OpsMm {
       arrange_pairs<1>(seg, segs, run, rows, rest == 1, dst);
   }
 
+  // What was read from memory is read anew from here on, not kept in registers.
+  static IRK_INLINE void read_again() { asm volatile("" ::: "memory"); }
+
   // Eight depths of P pairs of rows times 4 * NV columns. The empty statement keeps the next loads from moving up here:
   // there are no registers for them. Which accumulators it names decides whether GCC spills others: look at the loop.
   template <int P, int NV>
@@ -117,18 +121,22 @@ struct OpsMm {
     });
   }
 
-  // acc[r][v]: pair r, columns 2v and 2v + 1.
+  // acc[r][v]: pair r, columns 2v and 2v + 1. Returns what follows the rows at a.
   template <int P, int NV>
-  static IRK_INLINE void multiply(int32x4_t (&acc)[P][2 * NV], const int8_t* a, const int8_t* w, const int32_t* bias,
-                                  int64_t steps) {
+  static IRK_INLINE const int8_t* multiply(int32x4_t (&acc)[P][2 * NV], const int8_t* a, const int8_t* w,
+                                           const int32_t* bias, int64_t steps) {
     unroll<P>([&](auto r) IRK_LAMBDA {
-      bias = later(bias);  // loads for every row are shorter than copies between registers
+      read_again();  // loads for every row are shorter than copies between registers
       unroll<2 * NV>([&](auto v) IRK_LAMBDA { acc[r][v] = vld1q_s32(bias + 4 * v); });
     });
-    for (int64_t k = steps >> 2; k != 0; k--) {
-      unroll<4>([&](auto) IRK_LAMBDA { step<P, NV>(acc, a, w); });
+    if (__builtin_expect(steps >> 2 != 0, 1)) {
+      const int8_t* const end = w + (steps >> 2) * (4 * 32 * NV);
+      do {  // w counts the turns: no register to set for each tile
+        unroll<4>([&](auto) IRK_LAMBDA { step<P, NV>(acc, a, w); });
+      } while (w != end);
     }
     for (int64_t k = steps & 3; k != 0; k--) step<P, NV>(acc, a, w);
+    return a;
   }
 
   // What all tiles of a panel share.
@@ -149,20 +157,28 @@ struct OpsMm {
 
   // The two rows of a pair come out interleaved, two columns of each in turn: they are told apart as bytes.
   template <int NV>
-  static IRK_INLINE void store_pair(int8_t* out, int64_t oc, bool both, int8x16_t v0, int8x16_t v1) {
+  static IRK_INLINE void store_pair(int8_t*& out, int64_t oc, bool both, int8x16_t v0, int8x16_t v1) {
     const int16x8_t x = vreinterpretq_s16_s8(v0), y = vreinterpretq_s16_s8(v1);
-    store_low<NV>(out, vreinterpretq_s8_s16(vuzp1q_s16(x, y)));
-    if (both) store_low<NV>(out + oc, vreinterpretq_s8_s16(vuzp2q_s16(x, y)));
+    store_row<NV>(out, oc, vreinterpretq_s8_s16(vuzp1q_s16(x, y)));
+    if (both) store_row<NV>(out, oc, vreinterpretq_s8_s16(vuzp2q_s16(x, y)));
+  }
+  // Steps on to the next row while storing, which compilers don't do by a register.
+  template <int NV>
+  static IRK_INLINE void store_row(int8_t*& out, int64_t oc, int8x16_t v) {
+    if constexpr (NV == 4) {
+      asm volatile("st1 {%1.16b}, [%0], %2" : "+r"(out) : "w"(v), "r"(oc) : "memory");
+    } else {
+      store_low<NV>(out, v);
+      out += oc;
+    }
   }
 
   // even: the last pair has both rows.
   template <int P, int NV>
-  static IRK_INLINE void finish_plain(const int32x4_t (&acc)[P][2 * NV], const float* m2, int64_t oc, int8_t* y,
-                                      bool even) {
+  static IRK_INLINE int8_t* finish_plain(const int32x4_t (&acc)[P][2 * NV], const float* m2, float32x4_t magic,
+                                         int64_t oc, int8_t* y, bool even) {
     constexpr int L = NV >= 2 ? 4 : 2, R = 2 * NV - L;  // vectors of the first eight channels, of the rest
     // Half of the channels after the other: their multipliers need not all be in registers at once.
-    m2 = later(m2);
-    const float32x4_t magic = vld1q_f32(m2 + 8 * NV);
     int8x16_t v0[P], v1[P];
     {
       float32x4_t m[L];
@@ -171,14 +187,12 @@ struct OpsMm {
     }
     if constexpr (R > 0) {
       float32x4_t m[R];
-      m2 = later(m2);
+      read_again();
       unroll<R>([&](auto v) IRK_LAMBDA { m[v] = vld1q_f32(m2 + 4 * (L + v)); });
       unroll<P>([&](auto r) IRK_LAMBDA { v1[r] = plain_bytes<R>(part<L, R>(acc[r]), m, magic); });
     }
-    unroll<P>([&](auto r) IRK_LAMBDA {
-      store_pair<NV>(y, oc, r + 1 < P || even, v0[r], v1[r]);
-      y += 2 * oc;
-    });
+    unroll<P>([&](auto r) IRK_LAMBDA { store_pair<NV>(y, oc, r + 1 < P || even, v0[r], v1[r]); });
+    return y;
   }
 
   template <int P, int NV>
@@ -197,7 +211,9 @@ struct OpsMm {
       finish_memory<NV>(sums, count, c.finish, out, res);
       return;
     }
-    finish_plain<P, NV>(acc, c.m2, c.finish.oc, reinterpret_cast<int8_t*>(out), count % 2 == 0);
+    read_again();
+    const float32x4_t magic = vld1q_f32(c.m2 + 8 * NV);
+    finish_plain<P, NV>(acc, c.m2, magic, c.finish.oc, reinterpret_cast<int8_t*>(out), count % 2 == 0);
   }
 
   // R vectors from vector F on.
@@ -209,10 +225,11 @@ struct OpsMm {
   __attribute__((noinline)) static void plain_panel(const int8_t* a, int64_t tiles, const int8_t* w,
                                                     const int32_t* bias2, const float* m2, int64_t steps, int64_t oc,
                                                     int8_t* out) {
-    for (; tiles > 0; tiles--, a += 48 * steps, out += 6 * oc) {
+    const float32x4_t magic = vld1q_f32(m2 + 8 * NV);
+    for (; tiles > 0; tiles--) {
       int32x4_t acc[3][2 * NV];
-      multiply<3, NV>(acc, a, w, bias2, steps);
-      finish_plain<3, NV>(acc, m2, oc, out, true);
+      a = multiply<3, NV>(acc, a, w, bias2, steps);
+      out = finish_plain<3, NV>(acc, m2, magic, oc, out, true);
     }
   }
 

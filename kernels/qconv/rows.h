@@ -89,6 +89,19 @@ void qconv_gather(const QConvParams& p, const QBlock& k, const int8_t* base, int
   }
 }
 
+// Pointers to `count` rows, `step` bytes apart; returns where the next ones go.
+inline const int8_t** qconv_point_line(const int8_t** rows, const int8_t* row, int64_t step, int64_t count) {
+  const int8_t* odd = row + step;  // two at a time, so that one instruction stores both
+  for (; count >= 8; count -= 8, rows += 8) {
+    unroll<4>([&](auto i) IRK_LAMBDA {
+      rows[2 * i] = row, rows[2 * i + 1] = odd;
+      row += 2 * step, odd += 2 * step;
+    });
+  }
+  for (; count > 0; count--, row += step) *rows++ = row;
+  return rows;
+}
+
 // Pointers to the rows of the block for group g.
 template <class Ops>
 void qconv_point(const QConvParams& p, const QBlock& k, int64_t g, const int8_t* x, int8_t* scratch,
@@ -98,15 +111,14 @@ void qconv_point(const QConvParams& p, const QBlock& k, int64_t g, const int8_t*
   if (q.gather) {
     qconv_gather<Ops>(p, k, base, scratch + q.at_rows);
     base = scratch + q.at_rows;
-    for (int64_t i = 0; i < k.count; i++) rows[i] = base + i * q.lda;
+    qconv_point_line(rows, base, q.lda, k.count);
     return;
   }
   if (q.flat) {
-    for (int64_t i = 0; i < k.count; i++) rows[i] = base + i * p.ic;
+    qconv_point_line(rows, base, p.ic, k.count);
   } else {
-    for (int64_t l = 0; l < k.lines; l++, base += p.sh * q.pitch)
-      for (int64_t i = 0; i < p.ow; i++) *rows++ = base + i * p.sw * p.ic;
-    rows -= k.count;
+    const int8_t** at = rows;
+    for (int64_t l = 0; l < k.lines; l++, base += p.sh * q.pitch) at = qconv_point_line(at, base, p.sw * p.ic, p.ow);
   }
   if (q.lines || q.run % 16 == 0) return;
   // Reading whole vectors must not leave the input: its last rows are read from a copy.
