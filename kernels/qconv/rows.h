@@ -90,7 +90,8 @@ void qconv_gather(const QConvParams& p, const QBlock& k, const int8_t* base, int
 }
 
 // Pointers to `count` rows, `step` bytes apart; returns where the next ones go.
-inline const int8_t** qconv_point_line(const int8_t** rows, const int8_t* row, int64_t step, int64_t count) {
+IRK_NOINLINE inline const int8_t** qconv_point_line(const int8_t** rows, const int8_t* row, int64_t step,
+                                                    int64_t count) {
   const int8_t* odd = row + step;  // two at a time, so that one instruction stores both
   for (; count >= 8; count -= 8, rows += 8) {
     unroll<4>([&](auto i) IRK_LAMBDA {
