@@ -1,7 +1,7 @@
 #include "base/json.h"
 
-#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/number.h"
 
@@ -42,14 +42,18 @@ class JsonParser {
  public:
   JsonParser(const char* text, int64_t n, const char* what) : p_(text), end_(text + n), start_(text), what_(what) {}
 
-  Status run(void** memory, const Json** root) {
+  Status run(void** memory, size_t* bytes, const Json** root) {
     const int64_t most = count_values();
     if (most > kMaxJsonValues) return error("more than 2097152 values");
     // Unescaped text and its NUL never exceed the quoted form, so the input's size bounds all strings.
     const size_t nodes = static_cast<size_t>(most + 1) * sizeof(Json),
                  links = static_cast<size_t>(most) * sizeof(Json*);
-    *memory = malloc(nodes + links + static_cast<size_t>(end_ - start_) + 1);
-    if (!*memory) return fail(Code::out_of_memory, "%s: out of memory", what_);
+    const size_t size = nodes + links + static_cast<size_t>(end_ - start_) + 1;
+    // Pages of its own: a heap would keep them when the document is gone.
+    void* p = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return fail(Code::out_of_memory, "%s: out of memory", what_);
+    *memory = p;
+    *bytes = size;
     nodes_ = static_cast<Json*>(*memory);
     links_ = reinterpret_cast<Json**>(static_cast<char*>(*memory) + nodes);
     text_ = static_cast<char*>(*memory) + nodes + links;
@@ -400,13 +404,15 @@ class JsonParser {
   int64_t max_ = 0, used_ = 0, links_used_ = 0;
 };
 
-JsonDoc::~JsonDoc() { free(memory_); }
-
-Status JsonDoc::parse(const char* text, int64_t n, const char* what) {
-  free(memory_);
+void JsonDoc::clear() {
+  if (memory_) munmap(memory_, bytes_);
   memory_ = nullptr;
   root_ = nullptr;
-  return JsonParser(text, n, what).run(&memory_, &root_);
+}
+
+Status JsonDoc::parse(const char* text, int64_t n, const char* what) {
+  clear();
+  return JsonParser(text, n, what).run(&memory_, &bytes_, &root_);
 }
 
 }  // namespace irk

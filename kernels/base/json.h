@@ -53,14 +53,17 @@ class JsonDoc {
   JsonDoc() = default;
   JsonDoc(const JsonDoc&) = delete;
   JsonDoc& operator=(const JsonDoc&) = delete;
-  ~JsonDoc();
+  ~JsonDoc() { clear(); }
 
   // Reads text[0, n); `what` names it in messages. Code::bad_file or out_of_memory.
   Status parse(const char* text, int64_t n, const char* what);
   const Json* root() const { return root_; }
+  // Gives the memory back; values and their texts are gone.
+  void clear();
 
  private:
   void* memory_ = nullptr;
+  size_t bytes_ = 0;
   const Json* root_ = nullptr;
 };
 

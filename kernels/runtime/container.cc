@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "base/pages.h"
 #include "base/xxh64.h"
 #include "runtime/family.h"
 #include "runtime/limits.h"
@@ -206,6 +207,14 @@ Status ConstTable::seal() {
   return Status();
 }
 
+Status ConstTable::keep_names() {
+  int64_t bytes = 0;
+  for (const ConstTensor& c : entries_) bytes += Texts::bytes(c.name);
+  if (!names_.alloc(bytes)) return fail(Code::out_of_memory, "out of memory for the names of constants");
+  for (ConstTensor& c : entries_) c.name = names_.add(c.name);
+  return Status();
+}
+
 Status read_container(const uint8_t* bytes, int64_t size, JsonDoc* names, ConstTable* out) {
   if (size < 8) return fail(Code::bad_file, "file of %lld bytes is too short for a header", ll(size));
   uint64_t n;
@@ -257,31 +266,6 @@ void FileBytes::release() {
   kind_ = Kind::owned;
 }
 
-namespace {
-
-// At an address where the system can't map the file in huge pages: a byte that is read must not bring in 2 MiB.
-void* map_in_small_pages(int fd, size_t size) {
-  constexpr size_t kHuge = 2 << 20;
-  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  void* room = mmap(nullptr, size + 2 * kHuge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (room == MAP_FAILED) return room;
-  char* const begin = static_cast<char*>(room);
-  const size_t skip = kHuge - reinterpret_cast<uintptr_t>(begin) % kHuge + page;
-  void* p = mmap(begin + skip, size, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0);
-  const int error = errno;
-  const size_t end = skip + (size + page - 1) / page * page;
-  if (p == MAP_FAILED) {
-    munmap(room, size + 2 * kHuge);
-  } else {
-    munmap(begin, skip);
-    munmap(begin + end, size + 2 * kHuge - end);
-  }
-  errno = error;
-  return p;
-}
-
-}  // namespace
-
 Status FileBytes::map(const char* path) {
   release();
   // O_NONBLOCK: opening a FIFO must not wait for a writer; it has no effect on a regular file.
@@ -296,13 +280,15 @@ Status FileBytes::map(const char* path) {
   } else if (st.st_size == 0) {
     s = fail(Code::bad_file, "'%.150s' is empty", path);
   } else {
-    void* p = map_in_small_pages(fd, static_cast<size_t>(st.st_size));
+    void* p = mmap(nullptr, static_cast<size_t>(st.st_size), PROT_READ, MAP_PRIVATE, fd, 0);
     if (p == MAP_FAILED) {
       s = fail(errno == ENOMEM ? Code::out_of_memory : Code::io, "can't map '%.150s': %s", path, strerror(errno));
     } else {
       data_ = static_cast<uint8_t*>(p);
       size_ = st.st_size;
       kind_ = Kind::mapped;
+      const int64_t even = size_ / kMostPieces / kPieceBytes * kPieceBytes;
+      map_in_pieces(p, static_cast<size_t>(size_), static_cast<size_t>(kPieceBytes + even));
     }
   }
   close(fd);

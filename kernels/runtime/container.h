@@ -12,6 +12,7 @@
 #pragma once
 #include "base/array.h"
 #include "base/status.h"
+#include "base/texts.h"
 #include "base/types.h"
 
 namespace irk {
@@ -36,9 +37,12 @@ class ConstTable {
   bool alloc(int64_t n) { return entries_.alloc(n); }
   Array<ConstTensor>& entries() { return entries_; }
   Status seal();
+  // Copies the names, so that they outlive what they were read from.
+  Status keep_names();
 
  private:
   Array<ConstTensor> entries_;
+  Texts names_;
 };
 
 // The bytes of an artifact: a private read-only mapping of a file, a copy of memory, or memory of the caller's.
@@ -55,12 +59,15 @@ class FileBytes {
   Status borrow(const void* data, int64_t size);
   const uint8_t* data() const { return data_; }
   int64_t size() const { return size_; }
+  // Bytes that reading one brings into memory, or more in large files.
+  static constexpr int64_t kPieceBytes = 64 << 10;
   // Gives the memory of a mapping's pages back: what is read again comes from the file again.
   void drop_pages() const;
 
  private:
   void release();
   enum class Kind { owned, mapped, borrowed };
+  static constexpr int64_t kMostPieces = 1024;
   const uint8_t* data_ = nullptr;
   int64_t size_ = 0;
   Kind kind_ = Kind::owned;

@@ -19,13 +19,14 @@ long long ll(int64_t v) { return static_cast<long long>(v); }
 
 constexpr int64_t round_up(int64_t v, int64_t to) { return (v + to - 1) / to * to; }
 
-bool is_host_family(const char* family) {
+// The family's name when its steps are the host program's, else null.
+const char* host_family(const char* family) {
   for (const char* f : kHostFamilies)
-    if (strcmp(f, family) == 0) return true;
-  return false;
+    if (strcmp(f, family) == 0) return f;
+  return nullptr;
 }
 
-constexpr int64_t kDropBytes = 1 << 18;  // of constants packed, after which their pages are given back
+constexpr int64_t kDropBytes = 1 << 18;  // of the file in memory, after which its pages are given back
 
 // Not zeroed. In huge pages where they are to be had: the arena is what inference walks all the time. Its end is not,
 // so that it takes no more memory than it has bytes.
@@ -212,7 +213,11 @@ Status Model::load_plan(const char* json, int64_t n, const ConstTable& consts, c
 }
 
 Status Model::load_bytes(const LoadOptions& options) {
-  IRK_TRY(read_container(bytes_.data(), bytes_.size(), &header_, &consts_));
+  {
+    JsonDoc header;
+    IRK_TRY(read_container(bytes_.data(), bytes_.size(), &header, &consts_));
+    IRK_TRY(consts_.keep_names());
+  }
   const ConstTensor* plan = consts_.find(kPlanKey);
   if (!plan) return fail(Code::bad_file, "artifact has no tensor '%s'", kPlanKey);
   if (plan->tensor.dtype != DType::u8 || plan->tensor.rank != 1)
@@ -228,6 +233,7 @@ Status Model::prepare(const LoadOptions& options) {
     return fail(Code::out_of_memory, "out of memory for %lld steps", ll(plan_.steps.size()));
   const FpEnv fp;  // what a prepare function computes must not depend on the caller's modes either
   IRK_TRY(prepare_steps());
+  IRK_TRY(plan_.drop_doc());
   IRK_TRY(list_patches());
   Context* c;
   IRK_TRY(acquire(&c));  // so that a model whose memory is not to be had fails here, and calls allocate nothing
@@ -262,7 +268,8 @@ Status Model::prepare_steps() {
     order[i] = {0, i};
     for (int k = 0; k < p.n_in; k++) {
       const int32_t t = plan_.operands[p.operands + k];
-      if (t >= 0 && plan_.tensors[t].place == Place::constant) order[i].bytes += plan_.tensors[t].t.bytes;
+      if (t >= 0 && plan_.tensors[t].place == Place::constant)
+        order[i].bytes += plan_.tensors[t].t.bytes + FileBytes::kPieceBytes;
     }
   }
   if (order.size() > 1) qsort(order.data(), static_cast<size_t>(order.size()), sizeof(Weight), heaviest_first);
@@ -283,8 +290,8 @@ Status Model::prepare_step(int64_t i) {
   const PlanStep& p = plan_.steps[i];
   Step& s = steps_[i];
   s.prepared = PreparedStep();
-  if (is_host_family(p.family)) {
-    s.prepared.kernel = p.family;
+  if (const char* host = host_family(p.family)) {
+    s.prepared.kernel = host;
     return Status();
   }
   char loc[160];

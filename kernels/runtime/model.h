@@ -95,7 +95,6 @@ class Model : public OnHeap {
   static constexpr int kMaxContexts = 256;  // calls under way at once
 
   FileBytes bytes_;
-  JsonDoc header_;
   ConstTable consts_;
   Plan plan_;
   StepAllocator blocks_;

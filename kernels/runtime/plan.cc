@@ -318,6 +318,24 @@ class Reader {
 
 }  // namespace
 
+Status Plan::drop_doc() {
+  int64_t bytes = Texts::bytes(tree);
+  for (const PlanPort& p : inputs) bytes += Texts::bytes(p.name);
+  for (const PlanPort& p : outputs) bytes += Texts::bytes(p.name);
+  for (const PlanStep& s : steps) bytes += Texts::bytes(s.family) + Texts::bytes(s.name);
+  if (!texts.alloc(bytes)) return fail(Code::out_of_memory, "out of memory for the plan's names");
+  tree = texts.add(tree);
+  for (PlanPort& p : inputs) p.name = texts.add(p.name);
+  for (PlanPort& p : outputs) p.name = texts.add(p.name);
+  for (PlanStep& s : steps) {
+    s.family = texts.add(s.family);
+    s.name = texts.add(s.name);
+    s.attrs = nullptr;
+  }
+  doc.clear();
+  return Status();
+}
+
 Status read_plan(const char* text, int64_t n, const ConstTable& consts, Plan* out) {
   if (n > kMaxPlanBytes) return fail(Code::bad_file, "plan of %lld bytes; at most 64 MiB", ll(n));
   IRK_TRY(out->doc.parse(text, n, "plan"));

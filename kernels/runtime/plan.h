@@ -14,6 +14,7 @@
 #pragma once
 #include "base/array.h"
 #include "base/json.h"
+#include "base/texts.h"
 #include "runtime/container.h"
 
 namespace irk {
@@ -36,7 +37,7 @@ struct PlanPort {
 
 struct PlanStep {
   const char *family, *name;
-  const Json* attrs;
+  const Json* attrs;  // null once the document is gone
   int n_in, n_out;
   int64_t operands;  // first of n_in + n_out entries of Plan::operands; -1: absent input
 };
@@ -49,6 +50,10 @@ struct Plan {
   Array<PlanPort> inputs, outputs;
   int64_t arena = 0;
   const char* tree = "";
+  Texts texts;
+
+  // Copies the texts out of the document, which is many times larger than they are, and lets it go.
+  Status drop_doc();
 };
 
 // Code::bad_file or bad_version with a message that names what is wrong. The plan keeps pointers into `consts`' data.

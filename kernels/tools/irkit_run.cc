@@ -5,6 +5,7 @@
 
 #include "irkit.h"
 #include "tools/arguments.h"
+#include "tools/memory.h"
 #include "tools/npy.h"
 #include "tools/report.h"
 
@@ -161,6 +162,7 @@ int run(const Arguments& a, const Call& c, Ports* in, Ports* out) {
 int use(irk_model* m, const Arguments& a) {
   if (a.describe) tool::describe(m, a.model);
   if (!a.outputs.n && !a.benchmark && !a.profile) return tool::kDone;
+  tool::drop_program_pages();
   Ports in = {}, out = {};
   int code = tool::kRun;
   if (!list_ports(m, "input", irk_input_count(m), irk_input, &in) ||
@@ -176,6 +178,7 @@ int use(irk_model* m, const Arguments& a) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  tool::map_program_in_pieces();
   Arguments a;
   int code = tool::kDone;
   if (tool::parse(argc, argv, &a, &code)) {

@@ -1,12 +1,11 @@
 #include "tools/report.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
+#include "tools/memory.h"
 #include "tools/npy.h"
 
 namespace tool {
@@ -60,17 +59,6 @@ void show_port(const char* kind, int i, const irk_tensor& t) {
   printf("%s %d '%s': %s, %zu bytes", kind, i, t.name, type, t.bytes);
   if (t.scale > 0) printf(", real = %.9g * (value - %d)", static_cast<double>(t.scale), t.zero);
   puts("");
-}
-
-// The most memory this process had at once, in bytes; 0 where the system does not tell.
-int64_t peak_memory() {
-  char text[8192];
-  const int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-  const ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-  if (fd >= 0) close(fd);
-  text[n > 0 ? n : 0] = '\0';
-  const char* line = strstr(text, "VmHWM:");
-  return line ? strtoll(line + 6, nullptr, 10) * 1024 : 0;
 }
 
 struct Row {
