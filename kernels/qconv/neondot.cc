@@ -161,11 +161,62 @@ struct OpsDot {
     if (rest == 2) tile<2, NV>(c, rows, out, res);
     if (rest == 1) tile<1, NV>(c, rows, out, res);
   }
+
+  // One row and whole tiles, as in linear layers for one example: what is set up for each tile would cost more than its
+  // products.
+  static bool is_one_row(const QConvParams& p) {
+    return p.pixels == 1 && p.pointwise && p.groups == 1 && p.oc % 16 == 0 && !p.residual;
+  }
+
+  // Columns of the tiles [first, last).
+  static IRK_NOINLINE void one_row(const QConvParams& p, const int8_t* x, char* out, int64_t first, int64_t last) {
+    const int64_t turns = p.k >> 5, half = p.k & 16, rest = p.k & 15;
+    int8_t tail[16] = {0};  // whole vectors read here would leave the input
+    memcpy(tail, x + p.k - rest, static_cast<size_t>(rest));
+    const int8x16_t last_depths = vld1q_s8(tail);
+    const RequantNeon e(p.zy, p.lo, p.hi);
+    const bool f32 = p.f32;
+    const int8_t* w = reinterpret_cast<const int8_t*>(p.w) + first * p.tile_bytes;
+    const int32_t* bias = p.bias + 16 * first;
+    const float* m = p.m + 16 * first;
+    out += 16 * first * (f32 ? 4 : 1);
+    for (int64_t count = last - first; count > 0; count--, bias += 16, m += 16) {
+      int32x4_t acc[1][4];
+      unroll<4>([&](auto v) IRK_LAMBDA { acc[0][v] = vld1q_s32(bias + 4 * v); });
+      const int8_t* a[1] = {x};
+      for (int64_t k = turns; k != 0; k--) turn(acc, a, w);
+      if (half) {
+        const int8x16_t v[1] = {vld1q_s8(a[0])};
+        unroll<4>([&](auto j) IRK_LAMBDA { step<j>(acc, v, w); });
+      }
+      if (rest) {
+        const int8x16_t v[1] = {last_depths};
+        step<0>(acc, v, w);
+        if (rest > 4) step<1>(acc, v, w);
+        if (rest > 8) step<2>(acc, v, w);
+        if (rest > 12) step<3>(acc, v, w);
+      }
+      float32x4_t mv[4];
+      unroll<4>([&](auto v) IRK_LAMBDA { mv[v] = vld1q_f32(m + 4 * v); });
+      if (f32) {
+        float* y = reinterpret_cast<float*>(out);
+        unroll<4>([&](auto v) IRK_LAMBDA { vst1q_f32(y + 4 * v, vmulq_f32(vcvtq_f32_s32(acc[0][v]), mv[v])); });
+        out += 64;
+      } else {
+        vst1q_s8(reinterpret_cast<int8_t*>(out), e.sixteen(acc[0], mv));
+        out += 16;
+      }
+    }
+  }
 };
 
 }  // namespace
 }  // namespace irk
 
 extern "C" void irk_qconv_s8s8_neondot(void* const* bufs, const void* params, int64_t begin, int64_t end) {
-  irk::qconv_rows_run<irk::OpsDot>(bufs, params, begin, end);
+  const irk::QConvParams& p = *static_cast<const irk::QConvParams*>(params);
+  if (!irk::OpsDot::is_one_row(p)) return irk::qconv_rows_run<irk::OpsDot>(bufs, params, begin, end);
+  const int64_t last = end * p.block_tiles < p.tiles ? end * p.block_tiles : p.tiles;
+  irk::OpsDot::one_row(p, static_cast<const int8_t*>(bufs[0]), static_cast<char*>(bufs[5]), begin * p.block_tiles,
+                       last);
 }

@@ -25,6 +25,18 @@ def test_shapes(rows: int, k: int, out: int) -> None:
     check("qlinear", qlinear, x, w, None, quant=None)
 
 
+@pytest.mark.parametrize("k", [1, 7, 8, 12, 15, 16, 24, 29, 32, 48, 60, 100, 113])
+def test_one_row_of_whole_tiles(k: int) -> None:
+    """Some kernels do it by a shorter way: every rest of the depth, every epilogue, shares of threads."""
+    rng = np.random.default_rng(k)
+    for out in (16, 48, 320):
+        x, w = qtensor(rng, (1, k), zero=-7), qweights(rng, (out, k))
+        bias = rng.integers(-5000, 5000, out).astype(np.int32)
+        check("qlinear", qlinear, x, w, bias, quant=Y, threads=(1, 2))
+        check("qlinear", qlinear, x, w, bias, quant=Quant.per_tensor(0.003, 5), lo=-100, hi=90)
+        check("qlinear", qlinear, x, w, bias, quant=None, threads=(1, 2))
+
+
 @pytest.mark.parametrize("shape", [(16,), (2, 3, 16), (2, 1, 3, 16), (1, 2, 1, 2, 16)])
 def test_ranks(shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
@@ -38,13 +50,15 @@ def test_long_rows(k: int) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("rows, k, out", [(1, 5, 3), (1, 64, 32), (3, 70, 35), (15, 16, 16)])
+@pytest.mark.parametrize("rows, k, out", [(1, 5, 3), (1, 37, 32), (1, 64, 32), (3, 70, 35), (15, 16, 16)])
 def test_stays_inside_its_buffers(isa: str, rows: int, k: int, out: int) -> None:
     rng = np.random.default_rng(2)
     x, w, r = qtensor(rng, (rows, k), zero=9), qweights(rng, (out, k)), qtensor(rng, (rows, out))
     op = layer(qlinear, x, w, None, r, quant=Y)
     arrays = {op.operand("x"): x.data, op.operand("residual"): r.data}
     check_guarded("qlinear", op, arrays, qlinear.fn(x, w, None, r, quant=Y), isa)
+    op = layer(qlinear, x, w, None, None, quant=Y)
+    check_guarded("qlinear", op, {op.operand("x"): x.data}, qlinear.fn(x, w, None, None, quant=Y), isa)
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
