@@ -258,13 +258,11 @@ struct OpsMm {
       plain_panel<NV == 4 ? 4 : 2>(a, tiles, c.w, bias2, m2, p.steps, p.oc, reinterpret_cast<int8_t*>(out));
       a += tiles * a_step, out += tiles * out_step, count -= 6 * tiles;
     }
-    for (; count >= 6; count -= 6) {
-      tile<3, NV>(c, a, out, res, 6);
+    for (; count > 4; count -= 6) {
+      tile<3, NV>(c, a, out, res, count < 6 ? count : 6);
       a += a_step, out += out_step, res += res_step;
     }
-    if (count > 4)
-      tile<3, NV>(c, a, out, res, count);
-    else if (count > 2)
+    if (count > 2)
       tile<2, NV>(c, a, out, res, count);
     else if (count > 0)
       tile<1, NV>(c, a, out, res, count);
