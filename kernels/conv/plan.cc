@@ -260,10 +260,8 @@ Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out) {
     pack_weights(s, *p, tiles.lanes, w, ty, tx, ny, nx, packed);
     ph.w = packed;
   }
-  auto* zero = static_cast<float*>(ctx.alloc->alloc(max_run * 4));
-  if (!zero) return oom;
-  memset(zero, 0, static_cast<size_t>(max_run * 4));
-  p->zero = zero;
+  p->zero = static_cast<const float*>(ctx.alloc->filled(0, max_run * 4));
+  if (!p->zero) return oom;
   p->max_taps = max_taps;
 
   // Blocks: weights of a group stay in the cache while rows pass by; if they don't fit, rows stay and weights pass.

@@ -57,7 +57,7 @@ Status plan_dwconv(StepContext& ctx, const ConvShape& s, PreparedStep* out, int6
   const int64_t padded = p->nvec * lanes;
   float* w = zeros(ctx, padded * taps);
   float* bias = zeros(ctx, padded);
-  p->zero = zeros(ctx, zero_floats);
+  p->zero = static_cast<const float*>(ctx.alloc->filled(0, zero_floats * 4));
   if (!w || !bias || !p->zero) return oom;
   const float* given = static_cast<const float*>(ctx.in[kDwW]->data);
   for (int64_t i = 0; i < c; i++)

@@ -88,7 +88,7 @@ typedef struct {
   size_t artifact; /* the file, or the caller's bytes */
   size_t prepared; /* constants in the order that kernels want, and tables: one for all calls */
   size_t arena;    /* intermediate tensors of a call; calls under way at once have one each */
-  size_t scratch;  /* working memory of a call, for all of its threads */
+  size_t scratch;  /* working memory of a call's threads that unused parts of the arena have no room for */
 } irk_memory;
 
 typedef struct irk_model irk_model;

@@ -206,19 +206,22 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
   if (p->lda * pk.size % 2048 == 0) p->lda += 64 / pk.size;
 
   p->tiles = ceil_div(p->ocg, row->nr);
-  p->tile_bytes = row->nr * kpad * pk.size;
+  // AMX: a pixel's copy ends in zeros, so the weights of those depths may be anything: those of the next tile.
+  const int64_t kept = row->isa == Isa::amx && p->pointwise ? round_up(p->k, row->kr) : kpad;
+  p->tile_bytes = row->nr * kept * pk.size;
   const int64_t last = p->ocg - (p->tiles - 1) * row->nr;
   const int64_t last_width = round_up(last, pk.vec);
-  p->group_bytes = round_up((p->tiles - 1) * p->tile_bytes + last_width * kpad * pk.size, 64);
-  int64_t bytes;
-  if (!mul_ok(p->group_bytes, s.groups, &bytes) || !mul_ok(p->tiles * p->nr, s.groups, &bytes))
+  p->group_bytes = round_up((p->tiles - 1) * p->tile_bytes + last_width * kept * pk.size, 64);
+  int64_t bytes, w_bytes;
+  if (!mul_ok(p->group_bytes, s.groups, &w_bytes) || !mul_ok(p->tiles * p->nr, s.groups, &bytes))
     return fail(Code::unsupported, "%s: weights too large", ctx.loc);
-  uint8_t* w = static_cast<uint8_t*>(ctx.alloc->alloc(p->group_bytes * s.groups));
+  w_bytes += (kpad - kept) * row->nr;
+  uint8_t* w = static_cast<uint8_t*>(ctx.alloc->alloc(w_bytes));
   const int64_t channels = p->tiles * p->nr * s.groups;
   int32_t* bias = static_cast<int32_t*>(ctx.alloc->alloc(channels * 4));
   float* m = static_cast<float*>(ctx.alloc->alloc(channels * 4));
   if (!w || !bias || !m) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
-  memset(w, 0, static_cast<size_t>(p->group_bytes * s.groups));
+  memset(w, 0, static_cast<size_t>(w_bytes));
   memset(bias, 0, static_cast<size_t>(channels) * 4);
   memset(m, 0, static_cast<size_t>(channels) * 4);
 

@@ -79,7 +79,8 @@ Status qdw_direct(StepContext& ctx, const QConvShape& s, Isa isa, const double* 
     return Status();
   const int64_t blocks = (s.ic + width - 1) / width, line_bytes = s.iw * s.ic;
   QDwDirect* p = static_cast<QDwDirect*>(ctx.alloc->alloc(sizeof(QDwDirect)));
-  int8_t* line = static_cast<int8_t*>(ctx.alloc->alloc(line_bytes));
+  const int8_t zx = static_cast<int8_t>(s.zx);
+  const int8_t* line = static_cast<const int8_t*>(ctx.alloc->filled(zx, line_bytes));
   int8_t* w = static_cast<int8_t*>(ctx.alloc->alloc(blocks * block_bytes(dot, stride)));
   int32_t* bias = static_cast<int32_t*>(ctx.alloc->alloc(blocks * width * 4));
   float* m = static_cast<float*>(ctx.alloc->alloc(blocks * width * 4));
@@ -96,7 +97,6 @@ Status qdw_direct(StepContext& ctx, const QConvShape& s, Isa isa, const double* 
   p->inner = stride == 1 ? clip(s.iw + s.pl - 2, s.ow) : clip((s.iw + s.pl - 1) / 2, s.ow);
   p->stride = static_cast<int32_t>(stride), p->zx = static_cast<int32_t>(s.zx), p->zy = static_cast<int32_t>(s.zy);
   p->lo = static_cast<int32_t>(s.lo), p->hi = static_cast<int32_t>(s.hi);
-  memset(line, static_cast<int>(s.zx), static_cast<size_t>(line_bytes));
   for (int64_t b = 0; b < blocks; b++) {
     const int64_t c0 = b < p->blocks ? b * width : s.ic - width;
     kinds[b] = qdw_lanes(s, c0, width, sums, bias + b * width, m + b * width);

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "qdwconv/direct.h"
 #include "qdwconv/tall.h"
 #include "runtime/kernel_name.h"
@@ -126,7 +127,8 @@ Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
   p->zx = static_cast<int32_t>(s.zx), p->zy = static_cast<int32_t>(s.zy), p->zr = static_cast<int32_t>(s.zr);
   p->lo = static_cast<int32_t>(s.lo), p->hi = static_cast<int32_t>(s.hi), p->mr = s.mr;
   p->f32 = s.f32, p->residual = s.residual, p->clamped = s.lo > -128 || s.hi < 127;
-  double* sums = static_cast<double*>(ctx.alloc->alloc(s.oc * 8));
+  Array<double> most_sums;
+  double* const sums = most_sums.alloc(s.oc) ? most_sums.data() : nullptr;
   if (!sums) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
   IRK_TRY(check_sums(ctx, s, p, sums));
   out->fn = row->fn;

@@ -67,7 +67,8 @@ Status qdw_tall(StepContext& ctx, const QConvShape& s, Isa isa, const double* su
   const int64_t blocks = (s.ic + kTallWidth - 1) / kTallWidth, line_bytes = s.iw * s.ic;
   const int64_t phase_bytes = dot ? 2 * ring * s.kw * 64 : s.kh * s.kw * kTallWidth;
   QDwTall* p = static_cast<QDwTall*>(ctx.alloc->alloc(sizeof(QDwTall)));
-  int8_t* line = static_cast<int8_t*>(ctx.alloc->alloc(line_bytes));
+  const int8_t zx = static_cast<int8_t>(s.zx);
+  const int8_t* line = static_cast<const int8_t*>(ctx.alloc->filled(zx, line_bytes));
   int8_t* w = static_cast<int8_t*>(ctx.alloc->alloc(blocks * (dot ? 2 : 1) * phase_bytes));
   int32_t* bias = static_cast<int32_t*>(ctx.alloc->alloc(blocks * kTallWidth * 4));
   float* m = static_cast<float*>(ctx.alloc->alloc(blocks * kTallWidth * 4));
@@ -87,7 +88,6 @@ Status qdw_tall(StepContext& ctx, const QConvShape& s, Isa isa, const double* su
   p->columns = columns, p->slack = slack, p->phase_bytes = phase_bytes;
   p->zx = static_cast<int32_t>(s.zx), p->zy = static_cast<int32_t>(s.zy);
   p->lo = static_cast<int32_t>(s.lo), p->hi = static_cast<int32_t>(s.hi);
-  memset(line, static_cast<int>(s.zx), static_cast<size_t>(line_bytes));
   for (int64_t b = 0; b < blocks; b++) {
     const int64_t c0 = b < p->blocks ? b * kTallWidth : s.ic - kTallWidth;
     kinds[b] = qdw_lanes(s, c0, kTallWidth, sums, bias + b * kTallWidth, m + b * kTallWidth);

@@ -24,12 +24,19 @@ class StepAllocator {
   StepAllocator& operator=(const StepAllocator&) = delete;
   ~StepAllocator();
   void* alloc(int64_t bytes, int64_t align = 64);  // null when out of memory
-  int64_t bytes() const { return bytes_; }         // handed out so far
+  // For reading only: `bytes` bytes of this value, shared by all who ask. Zeros take no memory, however many.
+  const void* filled(int8_t value, int64_t bytes);
+  int64_t bytes() const { return bytes_; }  // handed out so far
 
  private:
   struct Block;
+  struct Fill {
+    const void* data;
+    int64_t bytes;
+  };
   Block* head_ = nullptr;
   int64_t bytes_ = 0;
+  Fill fills_[256] = {};  // the longest of each value
 };
 
 struct StepContext {

@@ -10,6 +10,7 @@
 #include "base/fpenv.h"
 #include "runtime/limits.h"
 #include "runtime/registry.h"
+#include "runtime/scratch.h"
 #include "runtime/threadpool.h"
 
 namespace irk {
@@ -35,7 +36,8 @@ void* alloc_pages(int64_t bytes) {
   const bool big = bytes >= 2 * kHuge;
   void* p = nullptr;
   const int64_t size = round_up(bytes > 0 ? bytes : 1, 64);
-  if (posix_memalign(&p, static_cast<size_t>(big ? kHuge : 64), static_cast<size_t>(size)) != 0) return nullptr;
+  if (posix_memalign(&p, static_cast<size_t>(big ? kHuge : kScratchAlign), static_cast<size_t>(size)) != 0)
+    return nullptr;
 #if defined(MADV_HUGEPAGE)
   if (big) madvise(p, static_cast<size_t>(size / kHuge * kHuge), MADV_HUGEPAGE);
 #endif
@@ -44,59 +46,55 @@ void* alloc_pages(int64_t bytes) {
 
 }  // namespace
 
-// ---- memory of prepared steps --------------------------------------------------------------------------------------
-
-struct StepAllocator::Block {
-  Block* next;
-};
-
-void* StepAllocator::alloc(int64_t bytes, int64_t align) {
-  if (bytes < 0 || bytes > kMaxTensorBytes * 4 || align < 1 || align > 4096 || (align & (align - 1))) return nullptr;
-  if (align < 64) align = 64;
-  void* p = nullptr;
-  if (posix_memalign(&p, static_cast<size_t>(align), static_cast<size_t>(align + bytes)) != 0) return nullptr;
-  Block* b = static_cast<Block*>(p);
-  b->next = head_;
-  head_ = b;
-  bytes_ += align + bytes;
-  return static_cast<char*>(p) + align;
-}
-
-StepAllocator::~StepAllocator() {
-  while (head_) {
-    Block* next = head_->next;
-    free(head_);
-    head_ = next;
-  }
-}
-
 // ---- contexts ------------------------------------------------------------------------------------------------------
 
 // What one call needs: taken for the call, kept for the next one.
 struct Model::Context : OnHeap {
   std::atomic<int> busy{1};
-  char* arena = nullptr;
-  char* scratch = nullptr;
-  int threads = 0;           // that scratch has room for
-  int64_t scratch_size = 0;  // of one thread
-  Array<void*> bufs;         // of all steps; inputs and outputs are set per call
+  char* arena = nullptr;  // and behind it the scratch that found no place there
+  int threads = 0;        // that there is scratch for
+  int kernels = -1;       // of the model when memory was laid out
+  Array<void*> bufs;      // of all steps; inputs and outputs are set per call
+  Array<int64_t> stride;  // of each step: from one thread's scratch to the next one's
 
-  ~Context() {
-    free(arena);
-    free(scratch);
-  }
+  ~Context() { free(arena); }
 };
 
 Status Model::fit(Context* c) {
   const int threads = this->threads();
-  if (c->scratch && c->threads >= threads && c->scratch_size >= scratch_) return Status();
-  free(c->scratch);
-  c->scratch = static_cast<char*>(alloc_pages(threads * scratch_));
-  if (!c->scratch)
-    return fail(Code::out_of_memory, "out of memory for scratch of %d x %lld bytes", threads, ll(scratch_));
+  if (c->threads >= threads && c->kernels == kernels_) return Status();
+  Array<int64_t> need, at;
+  int64_t end, widest = 0;
+  if (!need.alloc(steps_.size()) || !c->stride.alloc(steps_.size()))
+    return fail(Code::out_of_memory, "out of memory for a call");
+  const auto own = [&](int64_t i) { return round_up(steps_[i].prepared.scratch, kScratchAlign); };
+  const auto others = [&](int64_t i) { return steps_[i].prepared.items > steps_[i].prepared.grain ? threads - 1 : 0; };
+  for (int64_t i = 0; i < steps_.size(); i++) widest = own(i) > widest ? own(i) : widest;
+  // A thread's scratch should stay where it is, in that core's cache; where there is no room for that, together.
+  for (int64_t i = 0; i < steps_.size(); i++) need[i] = own(i) + others(i) * (c->stride[i] = widest);
+  IRK_TRY(place_scratch(plan_, need, &at, &end));
+  for (int64_t i = 0; i < steps_.size(); i++)
+    if (at[i] + need[i] > plan_.arena) need[i] = own(i) + others(i) * (c->stride[i] = own(i));
+  IRK_TRY(place_scratch(plan_, need, &at, &end));
+  const int64_t bytes = end > plan_.arena ? end : plan_.arena;
+  c->threads = 0;
+  free(c->arena);
+  c->arena = static_cast<char*>(alloc_pages(bytes));
+  if (!c->arena)
+    return fail(Code::out_of_memory, "out of memory for an arena of %lld bytes and %lld bytes of scratch",
+                ll(plan_.arena), ll(bytes - plan_.arena));
+  for (int64_t i = 0; i < steps_.size(); i++) {
+    const PlanStep& p = plan_.steps[i];
+    void** bufs = &c->bufs[steps_[i].bufs];
+    for (int k = 0; k < p.n_in + p.n_out; k++) {
+      const int32_t t = plan_.operands[p.operands + k];
+      if (t >= 0 && plan_.tensors[t].place == Place::arena) bufs[k] = c->arena + plan_.tensors[t].pos;
+    }
+    bufs[p.n_in + p.n_out] = c->arena + at[i];
+  }
   c->threads = threads;
-  c->scratch_size = scratch_;
-  for (const Step& s : steps_) c->bufs[s.bufs + s.n_bufs - 1] = c->scratch;
+  c->kernels = kernels_;
+  scratch_.store(bytes - plan_.arena, std::memory_order_relaxed);
   return Status();
 }
 
@@ -116,10 +114,9 @@ Status Model::acquire(Context** out) {
   }
   Context* c = new (OrNull{}) Context();
   if (!c) return fail(Code::out_of_memory, "out of memory");
-  c->arena = static_cast<char*>(alloc_pages(plan_.arena));
-  if (!c->arena || !c->bufs.alloc(n_bufs_)) {
+  if (!c->bufs.alloc(n_bufs_)) {
     delete c;
-    return fail(Code::out_of_memory, "out of memory for an arena of %lld bytes", ll(plan_.arena));
+    return fail(Code::out_of_memory, "out of memory for %lld operands", ll(n_bufs_));
   }
   for (int64_t i = 0; i < steps_.size(); i++) {
     const PlanStep& p = plan_.steps[i];
@@ -127,11 +124,9 @@ Status Model::acquire(Context** out) {
       const int32_t t = plan_.operands[p.operands + k];
       if (t < 0) continue;
       const PlanTensor& tensor = plan_.tensors[t];
-      void*& buf = c->bufs[steps_[i].bufs + k];
-      if (tensor.place == Place::arena) buf = c->arena + tensor.pos;
       // The one place where constness ends: a kernel gets all buffers as void*, and the plan's check has shown that no
       // step has a constant as its output.
-      if (tensor.place == Place::constant) buf = const_cast<void*>(tensor.t.data);
+      if (tensor.place == Place::constant) c->bufs[steps_[i].bufs + k] = const_cast<void*>(tensor.t.data);
     }
   }
   const Status s = fit(c);
@@ -331,7 +326,9 @@ Status Model::list_patches() {
   return Status();
 }
 
-MemoryUse Model::memory_use() const { return {bytes_.size(), blocks_.bytes(), plan_.arena, threads() * scratch_}; }
+MemoryUse Model::memory_use() const {
+  return {bytes_.size(), blocks_.bytes(), plan_.arena, scratch_.load(std::memory_order_relaxed)};
+}
 
 Status Model::set_threads(int threads) {
   if (threads < 0 || threads > kMaxThreads)
@@ -348,8 +345,7 @@ Status Model::set_kernel(int64_t step, const PreparedStep& kernel) {
     return fail(Code::internal, "step %lld: kernel without function, or bad items, grain or scratch", ll(step));
   steps_[step].prepared = kernel;
   steps_[step].host = nullptr;
-  const int64_t scratch = round_up(kernel.scratch, 128);  // two threads never share a line, nor a pair of lines
-  if (scratch > scratch_) scratch_ = scratch;
+  kernels_++;
   if (kernel.items > kernel.grain) splits_ = true;
   return Status();
 }
@@ -421,7 +417,8 @@ Status Model::run_steps(Context* c, const RunOptions& options) {
                     plan_.steps[i].family, plan_.steps[i].name);
       break;
     } else if (pool && k.grain < k.items) {
-      pool_run({k.fn, k.params, bufs, s.n_bufs, c->scratch, c->scratch_size, k.items, k.grain}, counted.share(threads));
+      pool_run({k.fn, k.params, bufs, s.n_bufs, static_cast<char*>(bufs[s.n_bufs - 1]), c->stride[i], k.items, k.grain},
+               counted.share(threads));
     } else if (k.items > 0) {
       k.fn(bufs, k.params, 0, k.items);
     }

@@ -15,7 +15,7 @@ struct LoadOptions {
   int threads = 0;            // 0: default_threads()
 };
 
-// Bytes; arena and scratch are those of one call.
+// Bytes; arena and scratch are those of one call, scratch what does not fit into unused parts of the arena.
 struct MemoryUse {
   int64_t artifact, prepared, arena, scratch;
 };
@@ -101,8 +101,9 @@ class Model : public OnHeap {
   Array<Step> steps_;
   Array<Patch> patches_;
   int64_t n_bufs_ = 0;
-  int64_t scratch_ = 0;  // of one thread
-  bool splits_ = false;  // some step is worth more than one thread: else the pool is left asleep
+  std::atomic<int64_t> scratch_{0};  // of a call, beyond the arena
+  int kernels_ = 0;                  // counts changes of kernels, which contexts follow
+  bool splits_ = false;              // some step is worth more than one thread: else the pool is left asleep
   Isa isa_ = Isa::scalar;
   std::atomic<int> threads_{1};
   std::atomic<Context*> contexts_[kMaxContexts] = {};

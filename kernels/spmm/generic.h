@@ -10,7 +10,6 @@ namespace {
 using irk::Act;
 namespace vmath = irk::vmath;
 using irk::SpmmParams;
-using irk::SpmmWeight;
 
 #define IRK_UNROLL _Pragma("GCC unroll 16")
 
@@ -75,10 +74,15 @@ void channel(const SpmmParams& p, const float* x, int64_t c, float* tile) {
   const V::F b = V::set(p.bias[c]);
   IRK_UNROLL for (int j = 0; j < NV; j++) acc[j] = b;
   const int64_t width = p.width;
-  for (const SpmmWeight *w = p.weights + p.begin[c], *end = p.weights + p.begin[c + 1]; w < end; w++) {
-    const V::F v = V::set(w->value);
-    const float* row = x + w->row * width;
-    IRK_UNROLL for (int j = 0; j < NV; j++) acc[j] = V::fma(V::load(row + j * V::N), v, acc[j]);
+  const int32_t* begin = p.begin + c * p.segments;
+  for (int64_t s = 0; s < p.segments; s++, begin++, x += irk::kSpmmSegment * width) {
+    const float* value = p.values + begin[0];
+    const uint16_t* column = p.columns + begin[0];
+    for (const float* end = p.values + begin[1]; value < end; value++, column++) {
+      const V::F v = V::set(*value);
+      const float* row = x + *column * width;
+      IRK_UNROLL for (int j = 0; j < NV; j++) acc[j] = V::fma(V::load(row + j * V::N), v, acc[j]);
+    }
   }
   IRK_UNROLL for (int j = 0; j < NV; j++) V::store(tile + j * V::N, acc[j]);
 }

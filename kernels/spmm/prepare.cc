@@ -19,13 +19,14 @@ int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // Reads the columns of the non-zeros into `out`: int32 as they are; uint8 and int16 as gaps, the number of zeros since
 // the previous non-zero of the row. Every index of the file is checked here; the kernel trusts them.
-Status read_columns(StepContext& ctx, int64_t o, int64_t k, SpmmWeight* out) {
+Status read_columns(StepContext& ctx, int64_t o, int64_t k, int64_t segments, uint16_t* out, int32_t* begin) {
   const Tensor &columns = *ctx.in[kSpmmColumns], &rows = *ctx.in[kSpmmRows];
   const auto* at = static_cast<const int32_t*>(rows.data);
   for (int64_t r = 0; r < o; r++) {
     if (at[r + 1] < at[r] || at[r + 1] > at[o])  // `out` holds at[o] weights
       return fail(Code::bad_file, "%s: sparse row %lld has a bad range", ctx.loc, (long long)r);
-    int64_t last = -1;
+    int64_t last = -1, segment = 0;
+    *begin++ = at[r];
     for (int32_t i = at[r]; i < at[r + 1]; i++) {
       int64_t col;
       if (columns.dtype == DType::u8)
@@ -36,10 +37,13 @@ Status read_columns(StepContext& ctx, int64_t o, int64_t k, SpmmWeight* out) {
         col = static_cast<const int32_t*>(columns.data)[i];
       if (col <= last || col >= k)
         return fail(Code::bad_file, "%s: sparse row %lld has a bad column", ctx.loc, (long long)r);
-      out[i].row = static_cast<int32_t>(col);
+      for (; segment < col / kSpmmSegment; segment++) *begin++ = i;
+      out[i] = static_cast<uint16_t>(col % kSpmmSegment);
       last = col;
     }
+    for (; segment < segments - 1; segment++) *begin++ = at[r + 1];
   }
+  *begin = at[o];
   return {};
 }
 
@@ -74,19 +78,20 @@ Status irk_prepare_spmm(StepContext& ctx, PreparedStep* out) {
   if (rows[0] != 0 || nnz < 0 || nnz > c->count)
     return fail(Code::bad_file, "%s: sparse row starts do not span the values", ctx.loc);
   auto* p = static_cast<SpmmParams*>(ctx.alloc->alloc(sizeof(SpmmParams)));
-  auto* weights = static_cast<SpmmWeight*>(ctx.alloc->alloc(max64(nnz, 1) * static_cast<int64_t>(sizeof(SpmmWeight))));
-  auto* begin = static_cast<int64_t*>(ctx.alloc->alloc((o + 1) * 8));
+  const int64_t segments = ceil_div(k, kSpmmSegment);
+  auto* weights = static_cast<float*>(ctx.alloc->alloc(nnz * 4));
+  auto* at = static_cast<uint16_t*>(ctx.alloc->alloc(nnz * 2));
+  auto* begin = static_cast<int32_t*>(ctx.alloc->alloc((o * segments + 1) * 4));
   auto* bias = static_cast<float*>(ctx.alloc->alloc(o * 4));
   const Status oom = fail(Code::out_of_memory, "%s: no memory for sparse weights", ctx.loc);
-  if (!p || !weights || !begin || !bias) return oom;
+  if (!p || !weights || !at || !begin || !bias) return oom;
   *p = {};
-  IRK_TRY(read_columns(ctx, o, k, weights));
-  for (int64_t i = 0; i < nnz; i++) weights[i].value = values[i];
-  for (int64_t i = 0; i <= o; i++) begin[i] = rows[i];
+  IRK_TRY(read_columns(ctx, o, k, segments, at, begin));
+  memcpy(weights, values, static_cast<size_t>(nnz * 4));
   memset(bias, 0, static_cast<size_t>(o * 4));
   if (ctx.in[kSpmmBias]) memcpy(bias, ctx.in[kSpmmBias]->data, static_cast<size_t>(o * 4));
   p->m = m, p->k = k, p->o = o;
-  p->weights = weights, p->begin = begin, p->bias = bias;
+  p->segments = segments, p->values = weights, p->columns = at, p->begin = begin, p->bias = bias;
   const float* slopes;
   IRK_TRY(read_act(ctx, ctx.in[kSpmmSlope], o, &p->act, &slopes));
   if (slopes) {

@@ -11,10 +11,7 @@ namespace irk {
 
 constexpr int kSpmmMaxVec = 8;  // widest block in vectors
 
-struct SpmmWeight {
-  float value;
-  int32_t row;  // column of the weight = row of the transposed block
-};
+constexpr int64_t kSpmmSegment = 1 << 16;  // columns are counted from the beginning of a segment of so many
 
 struct SpmmParams {
   int64_t m, k, o;
@@ -22,10 +19,12 @@ struct SpmmParams {
   int64_t blocks;  // block b holds vectors [b * nvec / blocks, (b + 1) * nvec / blocks) of rows
   int64_t nvec;
   ActParams act;
-  const SpmmWeight* weights;
-  const int64_t* begin;  // [o + 1]
-  const float* bias;     // [o], zeros where absent
-  const float* slope;    // [o rounded up to lanes] for Act::leaky
+  int64_t segments;         // of the columns: one but for very long rows
+  const float* values;      // of the non-zeros, channel by channel
+  const uint16_t* columns;  // of the weight, in its segment = row of the transposed block
+  const int32_t* begin;     // [o * segments + 1], by channel and segment
+  const float* bias;        // [o], zeros where absent
+  const float* slope;       // [o rounded up to lanes] for Act::leaky
 };
 
 enum SpmmBuf {

@@ -14,7 +14,7 @@ namespace tool {
 
 namespace {
 
-constexpr uint64_t kPieceBytes = 16384;
+constexpr uint64_t kPieceBytes = 4096;
 
 // use(begin, size) for each part of the program that is mapped from the file and never written.
 template <class Use>

@@ -146,12 +146,13 @@ irk_code benchmark(const Call& c, int repeat, int warmup, irk_error* err) {
     code = call_once(c, nullptr, err);
     ns[i] = now_ns() - start;
   }
+  const int64_t peak = peak_memory();  // of the run: what printing takes is not part of it
   if (!code) {
     qsort(ns, static_cast<size_t>(repeat), sizeof *ns, by_value);
     const auto at = [&](int64_t percent) { return ms(ns[(repeat - 1) * percent / 100]); };
     printf("%d calls, %s, %d thread%s: median %.4f ms, p10 %.4f ms, p90 %.4f ms, min %.4f ms\n", repeat,
            irk_isa(c.model), irk_threads(c.model), irk_threads(c.model) == 1 ? "" : "s", at(50), at(10), at(90), at(0));
-    if (const int64_t peak = peak_memory()) printf("peak memory %lld bytes\n", static_cast<long long>(peak));
+    if (peak) printf("peak memory %lld bytes\n", static_cast<long long>(peak));
   }
   free(ns);
   return code;
