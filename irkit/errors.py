@@ -73,5 +73,9 @@ class DeployError(IrkitError):
     """A model can't be exported or built as a C project: the folder is in use, no compiler, a build that failed."""
 
 
+class BenchError(IrkitError):
+    """Something can't be measured: a process failed, results can't be read, a tool or another engine is missing."""
+
+
 class RuntimeFailure(IrkitError):  # noqa: N818  (a RuntimeError would shadow the builtin)
     """The native runtime reported an error while preparing or running a model."""

@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "frontends": {"errors", "ir", "ops"},
     "backend": {"errors", "target", "ir", "ops", "quant", "sparse", "deploy"},
     "debug": {"errors", "ir", "ops"},
+    "bench": {"errors", "target", "ir", "ops", "backend"},
     "pipeline": {"errors", "target", "ir", "ops", "quant", "sparse", "passes", "frontends", "backend", "debug"},
 }
 TOP = {"__init__", "__main__", "cli"}  # may import anything

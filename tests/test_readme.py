@@ -20,6 +20,8 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
 COMMANDS = re.findall(r"^\$ (irkit .*)$", README, re.M)
 TOOL = re.findall(r"^\$ build/irkit-run (.*)$", README, re.M)
+BENCH = re.findall(r"^\$ python -m (bench\..*)$", README, re.M)
+QUICK = ("--rounds", "2", "--seconds", "0.01", "--starts", "1")
 NETS = """
 from torch import nn
 
@@ -55,9 +57,23 @@ def test_commands(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     np.save(tmp_path / "x.npy", rng.standard_normal((1, 3, 8, 8), np.float32))
     np.savez(tmp_path / "samples.npz", x=rng.standard_normal((64, 3, 8, 8), np.float32))
-    assert len(COMMANDS) >= 6
+    irkit.compile(torch.nn.Conv2d(3, 4, 3).eval(), example_inputs=torch.zeros(1, 3, 8, 8)).save(tmp_path / "model.irk")
+    assert len(COMMANDS) >= 9
     for command in COMMANDS:
         assert run([sys.executable, "-m", *shlex.split(command, comments=True)], tmp_path)
+
+
+def test_measuring(tmp_path: Path) -> None:
+    """The developers' tools, for a moment only; two checkouts are this one twice."""
+    assert len(BENCH) >= 1
+    for name in ("before", "after"):
+        (tmp_path / name).symlink_to(ROOT)
+    irkit.compile(torch.nn.Linear(8, 4).eval(), example_inputs=torch.zeros(1, 8)).save(tmp_path / "model.irk")
+    for command in BENCH:
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        words = [sys.executable, "-m", *shlex.split(command, comments=True), *QUICK, "--tolerance", "1000"]
+        done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0 and done.stdout, f"{command}\n{done.stdout}{done.stderr}"
 
 
 def test_c_runtime(tmp_path: Path) -> None:

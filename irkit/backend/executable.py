@@ -89,6 +89,11 @@ class CompiledModel:
         """Threads a call may use. Never changes a bit of the results."""
         return int(self._native.threads)
 
+    @property
+    def isa(self) -> str:
+        """The instruction set level that kernels were chosen for: the CPU's best, or what ``IRKIT_ISA`` caps it to."""
+        return str(self._native.isa)
+
     def __call__(self, *inputs: Any) -> Any:
         """Run the model.
 
@@ -137,12 +142,25 @@ class CompiledModel:
         return export(self, folder, inputs, toolchain, force)
 
     def profile(self, *inputs: Any, repeats: int = 10) -> list[dict[str, Any]]:
-        """Time of each step: layer, op, kernel, best ns over ``repeats`` calls."""
-        timed = self._native.profile(self.check(inputs), repeats)
+        """Cost of each step, in order, over ``repeats`` calls with these inputs.
+
+        Keys: layer, op, kernel (names); ns and median_ns (least and median of the calls' nanoseconds, whole numbers);
+        macs (multiply-accumulates of the dense operation) and bytes (of all operands), as in the plan. The steps of one
+        call add up to a little less than the call: what is between them is the runtime's own. InputError as in a call,
+        and when ``repeats`` is less than 1.
+        """
+        if repeats < 1:
+            raise InputError(f"repeats: expected 1 or more, got {repeats}")
+        arrays = self.check(inputs)
+        ns = np.array([[row[3] for row in self._native.profile(arrays, 1)] for _ in range(repeats)], np.int64)
+        least, median = ns.min(axis=0), np.median(ns, axis=0)
         return [
-            {"layer": r.layer, "op": r.op, "kernel": k, "ns": int(ns), "macs": r.macs, "bytes": r.bytes}
-            for r, (_, _, k, ns) in zip(self._plan.rows, timed, strict=True)
-        ]
+            {
+                "layer": r.layer, "op": r.op, "kernel": k, "ns": int(least[i]), "median_ns": int(median[i]),
+                "macs": r.macs, "bytes": r.bytes,
+            }
+            for i, (r, k) in enumerate(zip(self._plan.rows, self._native.kernels, strict=True))
+        ]  # fmt: skip
 
     def __repr__(self) -> str:
         ins = ", ".join(f"{n}: {t.dtype.value}{list(t.shape)}" for n, t in self.signature.inputs)
