@@ -62,7 +62,7 @@ def count(
     counter = Counter(build)
     counter.make()
     rows: list[dict[str, Any]] = []
-    for name, kind, path in _artifacts(models or list(zoo.NETS), precision or list(zoo.PRECISIONS), build):
+    for name, kind, path in _artifacts(models or _counted(), precision or list(zoo.PRECISIONS), build):
         for core in cpu or CPUS:
             ours = counter.artifact(path, core, steps, hot)
             found = {"irkit": ours}
@@ -143,6 +143,10 @@ def setup(root: Annotated[Path, typer.Argument(help="The folder to make.")]) -> 
     """Make an arm64 root with Python, NumPy, LiteRT and ONNX Runtime: Debian packages and wheels, unpacked (400 MB)."""
     armroot.setup(root)
     out.print(f"{root}: " + ", ".join(f"{name} {version}" for name, version in armroot.installed(root).items()))
+
+
+def _counted() -> list[str]:
+    return [name for name, net in zoo.NETS.items() if net.counted]
 
 
 def _artifacts(models: list[str], precisions: list[str], build: Path) -> list[tuple[str, str, Path]]:

@@ -99,17 +99,22 @@ def artifact_of(model: str, build: Build, folder: Path = ROOT / "build/compare/m
             raise BenchError(f"artifact {model} does not exist")
         return Path(model)
     name, _, precision = model.rpartition(".")
-    code = "import sys; from bench import zoo; print(zoo.artifact(sys.argv[1], sys.argv[2], zoo.Path(sys.argv[3])))"
-    own = folder / (build.commit.rstrip("+") or "installed")
-    paths = [str(p) for p in (build.path, ROOT) if p]
+    code = (  # irkit of that build, networks of this checkout
+        "import sys, irkit; sys.path.insert(0, sys.argv[1]); from bench import zoo; "
+        "zoo.compiled(sys.argv[2], 'native-' + sys.argv[3]).save(sys.argv[4])"
+    )
+    path = folder.absolute() / (build.commit or "installed") / f"{model}.irk"
+    if path.exists() and not build.commit.endswith("+") and build.commit:
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        [str(build.python), "-c", code, name, precision, str(own)], cwd=build.path or ROOT, capture_output=True,
-        text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        [str(build.python), "-P", "-c", code, str(ROOT), name, precision, str(path)], capture_output=True, text=True,
+        env={**os.environ, **build.env},
     )  # fmt: skip
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise BenchError(f"{model}: build {build.name} does not make this network: {last}")
-    return (build.path or ROOT) / done.stdout.strip().splitlines()[-1]
+    return path
 
 
 def verdict(a: Sequence[float], b: Sequence[float], tolerance: float) -> dict[str, Any]:

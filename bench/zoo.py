@@ -18,10 +18,12 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Net:
-    """A network to bench: how it is made, the shape of its input, whether `arm64.py check` has golden counts of it."""
+    """A network to bench: how it is made, the shape of its input, whether `arm64.py` counts it when none is named, and
+    whether `arm64.py check` has golden counts of it."""
 
     build: Callable[[], Any]
     shape: tuple[int, ...]
+    counted: bool = True
     golden: bool = False
 
 
@@ -67,6 +69,44 @@ def autoencoder() -> Any:
     return seeded(nn.Sequential(*layers, nn.Linear(128, 640)))
 
 
+def resnet50() -> Any:
+    """ResNet-50 (He et al., 2016, table 1), stride in the 3x3 convolutions; input (N, 3, 224, 224)."""
+    import torch
+    from torch import nn
+
+    class Block(nn.Module):
+        def __init__(self, cin: int, mid: int, stride: int) -> None:
+            super().__init__()
+            out = 4 * mid
+            convs = [conv_bn(cin, mid, 1, act=nn.ReLU), conv_bn(mid, mid, 3, stride, act=nn.ReLU), conv_bn(mid, out, 1)]
+            self.body = nn.Sequential(*convs)
+            self.short = nn.Identity() if stride == 1 and cin == out else conv_bn(cin, out, 1, stride)
+
+        def forward(self, x: Any) -> Any:
+            return torch.relu(self.body(x) + self.short(x))
+
+    torch.manual_seed(0)
+    layers, channels = [conv_bn(3, 64, 7, 2, act=nn.ReLU), nn.MaxPool2d(3, 2, 1)], 64
+    for mid, count, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
+        for i in range(count):
+            layers.append(Block(channels, mid, stride if i == 0 else 1))
+            channels = 4 * mid
+    return seeded(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 1000)))
+
+
+def pruned(net: Any, share: float) -> Any:
+    """The network with that share of each 1x1 convolution's weights, drawn at random, made zero."""
+    import torch
+    from torch import nn
+
+    gen = torch.Generator().manual_seed(4321)
+    for m in net.modules():
+        if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1):
+            w = m.weight.data.view(-1)
+            w[torch.randperm(w.numel(), generator=gen)[: round(share * w.numel())]] = 0
+    return net
+
+
 NETS = {
     "kws_dscnn": Net(ds_cnn, (1, 1, 49, 10), golden=True),
     "ic_resnet8": Net(resnet8, (1, 3, 32, 32), golden=True),
@@ -75,6 +115,8 @@ NETS = {
     "mobilenet_v1": Net(mobilenet_v1, (1, 3, 224, 224)),
     "mobilenet_v2": Net(mobilenet_v2, (1, 3, 224, 224)),
     "efficientnet_lite0": Net(efficientnet_lite0, (1, 3, 224, 224)),
+    "resnet50": Net(resnet50, (1, 3, 224, 224), counted=False),
+    "mobilenet_v1_sp90": Net(lambda: pruned(mobilenet_v1(), 0.9), (1, 3, 224, 224), counted=False),
 }
 PRECISIONS = ("int8", "fp32")
 
@@ -87,17 +129,11 @@ def inputs(name: str, count: int) -> list[Any]:
     return [torch.randn(NETS[name].shape, generator=gen) for _ in range(count)]
 
 
-def artifact(name: str, precision: str, folder: Path) -> Path:
-    """The network compiled for arm64, as a file in `folder`; made again when the compiler's sources have changed."""
+def artifact(name: str, precision: str, folder: Path, arch: str = "arm64") -> Path:
+    """The network compiled for `arch`, as a file in `folder`; made again when the compiler's sources have changed."""
     path = folder / f"{name}.{precision}.{_sources()}.irk"
     if not path.exists():
-        import irkit
-
-        samples = inputs(name, 8)
-        calibration = samples if precision == "int8" else None
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "calibration saw")  # ranges don't matter here
-            exe = irkit.compile(NETS[name].build(), samples[0], target=f"arm64-{precision}", calibration=calibration)
+        exe = compiled(name, f"{arch}-{precision}")
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob(f"{name}.{precision}.*.irk"):
             old.unlink()
@@ -105,6 +141,17 @@ def artifact(name: str, precision: str, folder: Path) -> Path:
         exe.save(part)
         part.rename(path)
     return path
+
+
+def compiled(name: str, target: str) -> Any:
+    """The network compiled for a target; calibrated, for int8, by random inputs."""
+    import irkit
+
+    samples = inputs(name, 8)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "calibration saw")  # ranges don't matter here
+        calibration = samples if target.endswith("int8") else None
+        return irkit.compile(NETS[name].build(), samples[0], target=target, calibration=calibration)
 
 
 def _sources() -> str:

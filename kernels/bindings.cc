@@ -81,6 +81,15 @@ py::tuple shape_tuple(const irk::Tensor& t) {
   return out;
 }
 
+// (family, types, isa) of the table's row with that function; None for what runs rows of other families.
+py::object row_of(irk::KernelFn fn) {
+  int n = 0;
+  const irk::KernelRow* rows = irk::all_kernels(&n);
+  for (int i = 0; i < n; i++)
+    if (fn && rows[i].fn == fn) return py::make_tuple(rows[i].family, rows[i].types, irk::isa_name(rows[i].isa));
+  return py::none();
+}
+
 // An array over memory that we own; the empty capsule keeps NumPy from copying it.
 py::array view_of(const irk::Tensor& t, const void* data, bool writeable) {
   py::capsule owner(data, [](void*) {});
@@ -273,6 +282,7 @@ class NativeModel {
       d["name"] = s.name;
       d["family"] = s.family;
       d["kernel"] = kernel(i);
+      d["row"] = row_of(k.fn);
       d["items"] = k.items;
       d["grain"] = k.grain;
       d["scratch"] = k.scratch;

@@ -99,7 +99,8 @@ def artifact_rows(
     name = path.name.removesuffix(".irk")
     with arrays_file(x) as inputs:
         jobs = [
-            Job(f"{name}, {n} thread(s)", path, n, inputs, env=_environment(), cpus=settings.cpus(n)) for n in threads
+            Job(f"{name}, {n} thread(s)", path, n, inputs, env=irkit_environment(), cpus=settings.cpus(n))
+            for n in threads
         ]
         found = measure(jobs, settings, tell)
     return [
@@ -123,7 +124,7 @@ def find_artifacts(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _environment() -> dict[str, str]:
+def irkit_environment() -> dict[str, str]:
     """So that a worker imports the irkit that this process has."""
     from irkit.bench.machine import PACKAGE
 

@@ -157,7 +157,7 @@ def test_the_worker_runs_what_the_caller_would(artifact: Path, tmp_path: Path) -
     x = np.random.default_rng(1).standard_normal((1, 3, 8, 8), np.float32)
     cpus = sorted(os.sched_getaffinity(0))[:1]
     with arrays_file([x]) as inputs:
-        job = Job("net", artifact, 1, inputs, env=latency._environment(), cpus=cpus, outputs=tmp_path / "y.npz")
+        job = Job("net", artifact, 1, inputs, env=latency.irkit_environment(), cpus=cpus, outputs=tmp_path / "y.npz")
         with workers([job]) as (w,):
             pid = w.about["pid"]
             assert w.about["isa"] == irkit.load(artifact).isa and os.sched_getaffinity(pid) == set(cpus)
