@@ -3,8 +3,8 @@
 namespace {
 using V = irk::VecAvx2;
 }
-#include "dwconv/fixed.h"
+#include "dwconv/wide.h"
 
 extern "C" void irk_dwconv_f32_avx2(void* const* bufs, const void* params, int64_t begin, int64_t end) {
-  run_rows(bufs, params, begin, end, choose(*static_cast<const DwParams*>(params)));
+  run_wide(bufs, params, begin, end);
 }

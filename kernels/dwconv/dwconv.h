@@ -1,9 +1,9 @@
 // Float depthwise convolution on channels-last data: vectors over channels, a few output columns at a time in
 // registers.
 //
-// A work item is a band of output rows times a block of channels, sized so that the input rows of the band stay in the
-// first-level cache. Every output element is one chain acc = bias; acc = fma(x, w, acc) over taps in order; taps
-// outside the input multiply zeros. Weights are packed as [vector of channels][tap][lane].
+// A work item is a band of output rows times a block of channels. Every output element is one chain acc = bias;
+// acc = fma(x, w, acc) over taps in order; taps outside the input multiply zeros. Weights are packed as [vector of
+// channels][tap][lane].
 #pragma once
 #include "base/act.h"
 #include "base/types.h"
@@ -17,13 +17,13 @@ struct DwParams {
   int64_t in_rows, out_rows;  // image rows that the buffers hold; row r of all images is at r % rows (kernels/chain)
   int64_t kh, kw;
   int64_t stride[2], dilation[2], pad[2];
-  int64_t x0, x1;  // output columns whose taps all fall inside a row
-  int64_t span;    // input columns of the ISA's widest tile: (columns - 1) * stride + (kw - 1) * dilation + 1
+  int64_t span;  // input columns of the ISA's widest tile: (columns - 1) * stride + (kw - 1) * dilation + 1
   ActParams act;
   const float* w;
   const float* bias;   // [vectors * lanes], zeros where absent
   const float* slope;  // the same for Act::leaky
   const float* zero;   // span * c zeros: a row outside the input
+  bool far;            // input and output don't fit the second-level cache
   int64_t bands;       // of one image
   int64_t cblocks;     // block b holds vectors [b * nvec / cblocks, (b + 1) * nvec / cblocks)
   int64_t nvec;

@@ -16,8 +16,7 @@ inline V::F load(const float* p, int64_t n) { return n < V::N ? V::load_n(p, n) 
 
 // Output columns of one row, vectors [v0, v1) of channels.
 struct Tile {
-  const float* const* ptr;  // [kh][column of the tile's span], or [tap][kDwCols] for any kernel
-  int64_t px;               // floats from one input pixel to the next (tiles inside the input)
+  const float* const* ptr;  // [tap][columns]
   float* out;
   const float* res;
   int64_t v0, v1;
@@ -68,18 +67,12 @@ void any(const DwParams& p, const Tile& t) {
 
 typedef void (*TileFn)(const DwParams&, const Tile&);
 
-// Tile kernels by number of output columns; `inside` and `edge` for the common kernels, else `any`.
-struct Kernels {
-  TileFn inside, edge[kDwCols + 1];
-  bool fixed;
-};
-
-constexpr Kernels kAny = {nullptr, {nullptr, any<1>, any<2>, any<3>, any<4>}, false};
+constexpr TileFn kAny[kDwCols + 1] = {nullptr, any<1>, any<2>, any<3>, any<4>};
 
 // Place of a row in a buffer that holds `rows` of them.
 inline int64_t wrap(int64_t row, int64_t rows) { return row < rows ? row : row % rows; }
 
-void row(const DwParams& p, const Kernels& fns, void* const* bufs, int64_t image, int64_t i, int64_t v0, int64_t v1) {
+void row(const DwParams& p, void* const* bufs, int64_t image, int64_t i, int64_t v0, int64_t v1) {
   const float** ptr = static_cast<const float**>(bufs[irk::kDwScratch]);
   const float* x = static_cast<const float*>(bufs[irk::kDwX]);
   const int64_t at = wrap(image * p.oh + i, p.out_rows) * p.ow * p.c;
@@ -88,41 +81,25 @@ void row(const DwParams& p, const Kernels& fns, void* const* bufs, int64_t image
   const int64_t top = i * p.stride[0] - p.pad[0];
   Tile t;
   t.ptr = ptr;
-  t.px = p.c;
   t.v0 = v0;
   t.v1 = v1;
-  for (int64_t j = 0; j < p.ow;) {
-    int64_t cols = p.ow - j < kDwCols ? p.ow - j : kDwCols;
+  for (int64_t j = 0, cols; j < p.ow; j += cols) {
+    cols = p.ow - j < kDwCols ? p.ow - j : kDwCols;
     const int64_t left = j * p.stride[1] - p.pad[1];
-    const bool inside = fns.inside && cols == kDwCols && j >= p.x0 && j + kDwCols <= p.x1;
-    // A tile over the edge stops where the columns inside begin, if that leaves full tiles.
-    if (fns.inside && j < p.x0 && j + cols > p.x0 && p.x1 - p.x0 >= kDwCols) cols = p.x0 - j;
-    const int64_t span = (cols - 1) * p.stride[1] + p.kw;
     const float** q = ptr;
     for (int64_t a = 0; a < p.kh; a++) {
       const int64_t yy = top + a * p.dilation[0];
       const bool in = yy >= 0 && yy < p.ih;
       const float* line = in ? x + wrap(image * p.ih + yy, p.in_rows) * p.iw * p.c : nullptr;
-      if (inside) {
-        *q = in ? line + left * p.c : p.zero;
-        q += span;
-      } else if (fns.fixed) {
-        for (int64_t b = 0; b < span; b++) {
-          const int64_t xx = left + b;
+      for (int64_t b = 0; b < p.kw; b++)
+        for (int64_t k = 0; k < cols; k++) {
+          const int64_t xx = left + k * p.stride[1] + b * p.dilation[1];
           *q++ = in && xx >= 0 && xx < p.iw ? line + xx * p.c : p.zero;
         }
-      } else {
-        for (int64_t b = 0; b < p.kw; b++)
-          for (int64_t k = 0; k < cols; k++) {
-            const int64_t xx = left + k * p.stride[1] + b * p.dilation[1];
-            *q++ = in && xx >= 0 && xx < p.iw ? line + xx * p.c : p.zero;
-          }
-      }
     }
     t.out = y + j * p.c;
     t.res = res ? res + at + j * p.c : nullptr;
-    (inside ? fns.inside : fns.edge[cols])(p, t);
-    j += cols;
+    kAny[cols](p, t);
   }
 }
 
@@ -136,10 +113,10 @@ void run(const DwParams& p, int64_t begin, int64_t end, Rows rows) {
   }
 }
 
-inline void run_rows(void* const* bufs, const void* params, int64_t begin, int64_t end, const Kernels& fns) {
+inline void run_rows(void* const* bufs, const void* params, int64_t begin, int64_t end) {
   const DwParams& p = *static_cast<const DwParams*>(params);
   run(p, begin, end, [&](int64_t image, int64_t first, int64_t last, int64_t v0, int64_t v1) {
-    for (int64_t i = first; i < last; i++) row(p, fns, bufs, image, i, v0, v1);
+    for (int64_t i = first; i < last; i++) row(p, bufs, image, i, v0, v1);
   });
 }
 

@@ -12,6 +12,7 @@ namespace irk {
 namespace {
 
 constexpr int64_t kFirstLevel = 24 << 10;  // bytes of input rows that a channel block may keep in the cache
+constexpr int64_t kSecondLevel = 3 << 19;  // bytes of input and output that it takes no care to keep there
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -35,7 +36,9 @@ Status irk_prepare_dwconv(StepContext& ctx, PreparedStep* out) {
 Status plan_dwconv(StepContext& ctx, const ConvShape& s, PreparedStep* out, int64_t* blocks) {
   if (s.groups != s.ic || s.oc != s.ic)
     return fail(Code::bad_file, "%s: depthwise convolution needs one filter a channel", ctx.loc);
-  const KernelRow* row = pick_kernel("dwconv", "f32", ctx.isa);
+  // No more than eight channels fill a vector of AVX2.
+  const bool x86 = ctx.isa >= Isa::avx2 && ctx.isa <= Isa::amx;
+  const KernelRow* row = pick_kernel("dwconv", "f32", x86 && s.ic <= 8 ? Isa::avx2 : ctx.isa);
   if (!row) return fail(Code::internal, "%s: no dwconv kernel", ctx.loc);
   const int64_t lanes = row->nr, taps = s.kh * s.kw, c = s.ic;
   const Status oom = fail(Code::out_of_memory, "%s: no memory for packed weights", ctx.loc);
@@ -48,9 +51,6 @@ Status plan_dwconv(StepContext& ctx, const ConvShape& s, PreparedStep* out, int6
   p->out_rows = s.out_rows ? s.out_rows : INT64_MAX;
   p->nvec = ceil_div(c, lanes);
   p->span = (row->mr - 1) * s.stride[1] + (s.kw - 1) * s.dilation[1] + 1;
-  p->x0 = ceil_div(s.pad[1], s.stride[1]);
-  const int64_t reach = s.iw - 1 + s.pad[1] - (s.kw - 1) * s.dilation[1];  // last column where a window may begin
-  p->x1 = reach < 0 ? 0 : min64(s.ow, reach / s.stride[1] + 1);
 
   int64_t zero_floats;
   if (!mul_ok(min64(p->span, s.iw + s.kw), c, &zero_floats)) return oom;
@@ -74,10 +74,12 @@ Status plan_dwconv(StepContext& ctx, const ConvShape& s, PreparedStep* out, int6
     p->slope = padded_slopes;
   }
 
-  // Channel blocks by cache, at least two vectors wide as lines come in pairs; bands so that all threads get work.
-  const int64_t fit = max64(2, kFirstLevel / max64(1, s.kh * s.iw * lanes * 4));
+  // x86: whole rows, which the hardware prefetches. NEON: channel blocks by cache, at least two vectors wide as lines
+  // come in pairs. Bands so that all threads get work.
+  const int64_t fit = x86 ? p->nvec : max64(2, kFirstLevel / max64(1, s.kh * s.iw * lanes * 4));
   p->cblocks = ceil_div(p->nvec, fit);
-  const int64_t want = max64(1, ceil_div(8 * ctx.threads, p->cblocks * s.n));
+  p->far = !s.by_row && (s.ih * s.iw + s.oh * s.ow) * c * 4 > kSecondLevel;
+  const int64_t want = max64(1, ceil_div((x86 ? 4 : 8) * ctx.threads, p->cblocks * s.n));
   p->bands = s.by_row ? s.oh : ctx.threads > 1 ? min64(s.oh, want) : 1;
   *blocks = p->cblocks;
   const double macs = 1.0 + static_cast<double>(s.oh * s.ow * c) * static_cast<double>(taps);
@@ -85,7 +87,7 @@ Status plan_dwconv(StepContext& ctx, const ConvShape& s, PreparedStep* out, int6
   out->params = p;
   out->items = s.n * p->bands * p->cblocks;
   out->grain = 1 + static_cast<int64_t>(50000 * static_cast<double>(p->bands * p->cblocks) / macs);
-  out->scratch = max64(s.kh * p->span, taps * kDwCols) * static_cast<int64_t>(sizeof(void*));
+  out->scratch = taps * kDwCols * static_cast<int64_t>(sizeof(void*));
   out->kernel = IRK_KERNEL_NAME("dwconv.f32", row);
   return {};
 }

@@ -155,7 +155,7 @@ void run_strips(void* const* bufs, const void* params, int64_t begin, int64_t en
     const int64_t mid = v1 < whole ? v1 : max64(v0, whole);
     for (int64_t i = first; i < last; i++) {
       if (v0 < mid) strips(p, *fns, bufs, image, i, v0, mid);
-      if (mid < v1) row(p, kAny, bufs, image, i, mid, v1);
+      if (mid < v1) row(p, bufs, image, i, mid, v1);
     }
   });
 }

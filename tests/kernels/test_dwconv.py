@@ -71,6 +71,12 @@ def test_channel_blocks() -> None:
     conv_case(np.random.default_rng(2), (1, 5, 60, 200), 200, (3, 3), pads=(1, 1, 1, 1), groups=200, family="dwconv")
 
 
+def test_larger_than_the_second_level_cache() -> None:
+    conv_case(
+        np.random.default_rng(3), (1, 75, 42, 70), 70, (3, 3), pads=(1, 1, 1, 1), groups=70, act="clip", family="dwconv"
+    )
+
+
 def nhwc(*shape: int) -> TensorType:
     return TensorType(shape, DType.F32, encoding=Encoding(NHWC))
 

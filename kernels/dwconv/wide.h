@@ -1,0 +1,192 @@
+// 3x3 and 5x5 kernels of column stride 1 and 2 on x86: a vector of channels goes along rows of the output with up to
+// eight columns in flight. Columns beside the input are zeros from elsewhere, by a choice of address, so that a row is
+// done in one way from end to end.
+#pragma once
+#include "base/unroll.h"
+#include "dwconv/generic.h"
+
+namespace {
+
+constexpr int kCols = 8;
+constexpr int kRows = 8;
+
+// Rows of the output. Distances are in bytes.
+struct Rows {
+  const char* line[kRows][5];  // input row of each tap row at the first column of its window; zeros where it is outside
+  int64_t move[kRows][5];      // from there to the next column
+  char* out[kRows];
+  const char* res[kRows];
+  int64_t count;
+  int64_t left;  // input column of the first window
+};
+
+template <bool TAIL>
+IRK_INLINE V::F load_at(const char* p, int64_t n) {
+  return TAIL ? V::load_n(reinterpret_cast<const float*>(p), n) : V::load(reinterpret_cast<const float*>(p));
+}
+template <bool TAIL>
+IRK_INLINE void store_at(char* p, V::F v, int64_t n) {
+  if (TAIL) {
+    V::store_n(reinterpret_cast<float*>(p), v, n);
+  } else {
+    V::store(reinterpret_cast<float*>(p), v);
+  }
+}
+
+// The end of `count` columns, `step` bytes apart, that a clip can't express.
+template <bool TAIL>
+__attribute__((noinline)) void finish_at(const DwParams& p, char* y, const char* res, const float* slope, int64_t step,
+                                         int64_t count, int64_t n) {
+  for (int64_t j = 0; j < count; j++, y += step, res += res ? step : 0)
+    store_at<TAIL>(y, finish(p, load_at<TAIL>(y, n), reinterpret_cast<const float*>(res), slope, n), n);
+}
+
+// AVX-512 has registers for all weights of a 3x3 kernel and for a row of inputs; AVX2 takes one after the other.
+constexpr bool kMany = V::N == 16;
+
+// T columns of windows that begin at x[a]; lz of their columns lie left of the input and rz right of it.
+template <int K, int S, int T, bool TAIL>
+IRK_INLINE void columns(const V::F* w, const float* wp, V::F bias, const char* const (&x)[K], int64_t px, int64_t px3,
+                        int64_t lz, int64_t rz, const char* zero, int64_t n, V::F (&acc)[T]) {
+  constexpr int kSpan = (T - 1) * S + K;
+  IRK_UNROLL for (int j = 0; j < T; j++) acc[j] = bias;
+  irk::unroll<K>([&](auto a) IRK_LAMBDA {
+    V::F own[K], v[kSpan];
+    IRK_UNROLL for (int k = 0; k < K; k++) own[k] = K == 3 && kMany ? w[a * K + k] : V::load(wp + (a * K + k) * V::N);
+    irk::unroll<kSpan>([&](auto q) IRK_LAMBDA {
+      const char* s = x[a] + (q % 3 ? px * q : px3 * (q / 3));
+      if (q < K / 2) s = q < lz ? zero : s;
+      if (q >= kSpan - K / 2) s = kSpan - q <= rz ? zero : s;
+      v[q] = load_at<TAIL>(s, n);
+      asm("" : "+v"(v[q]));  // else GCC loads it again for every product
+      if (!kMany) {
+        IRK_UNROLL for (int j = 0; j < T; j++) {
+          const int k = q - j * S;
+          if (k >= 0 && k < K) acc[j] = V::fma(v[q], own[k], acc[j]);
+        }
+      }
+    });
+    if (kMany) {
+      IRK_UNROLL for (int k = 0; k < K; k++) {
+        IRK_UNROLL for (int j = 0; j < T; j++) acc[j] = V::fma(v[j * S + k], own[k], acc[j]);
+      }
+    }
+  });
+}
+
+// Columns [j0, j0 + count * T) of the rows, vectors [v0, v1) of channels, of which all are partly used if TAIL.
+template <int K, int S, int T, bool TAIL>
+void walk(const DwParams& p, const Rows& r, int64_t j0, int64_t count, int64_t v0, int64_t v1) {
+  constexpr int kSpan = (T - 1) * S + K;
+  const int64_t px = p.c * 4;
+  int64_t px3 = 3 * px;
+  asm("" : "+r"(px3));  // two registers and their multiples of 2, 4 and 8 reach every column
+  const V::F lo = V::set(p.act.lo), hi = V::set(p.act.hi);
+  const bool clip = p.act.act == Act::clip && !r.res[0];
+  const char* const zero = reinterpret_cast<const char*>(p.zero);
+  for (int64_t v = v0; v < v1; v++) {
+    const int64_t c = v * V::N, n = p.c - c;
+    const float* wp = p.w + v * (K * K * V::N);
+    const V::F bias = V::load(p.bias + c);
+    V::F w[9];
+    if (K == 3 && kMany) {
+      IRK_UNROLL for (int k = 0; k < K * K; k++) w[k] = V::load(wp + k * V::N);
+    }
+    for (int64_t i = 0; i < r.count; i++) {
+      const char* x[K];
+      IRK_UNROLL for (int a = 0; a < K; a++) x[a] = r.line[i][a] + j0 * r.move[i][a] + c * 4;
+      char* y = r.out[i] + j0 * px + c * 4;
+      int64_t left = r.left + j0 * S;
+      for (int64_t t = 0; t < count; t++) {
+        V::F acc[T];
+        columns<K, S, T, TAIL>(w, wp, bias, x, px, px3, -left, left + kSpan - p.iw, zero, n, acc);
+        if (clip) {
+          IRK_UNROLL for (int j = 0; j < T; j++) acc[j] = vmath::clip<V>(acc[j], lo, hi);
+        }
+        irk::unroll<T>([&](auto j) IRK_LAMBDA { store_at<TAIL>(y + (j % 3 ? px * j : px3 * (j / 3)), acc[j], n); });
+        if (!clip)
+          finish_at<TAIL>(p, y, r.res[i] ? r.res[i] + (y - r.out[i]) : nullptr, p.slope ? p.slope + c : nullptr, px, T,
+                          n);
+        IRK_UNROLL for (int a = 0; a < K; a++) x[a] += T * r.move[i][a];
+        y += T * px;
+        left += T * S;
+      }
+    }
+  }
+}
+
+typedef void (*WalkFn)(const DwParams&, const Rows&, int64_t, int64_t, int64_t, int64_t);
+
+// By number of columns, for vectors that are fully and partly used.
+struct Walks {
+  WalkFn whole[kCols + 1], tail[kCols + 1];
+};
+
+template <int K, int S>
+constexpr Walks kWalks = {
+    {nullptr, walk<K, S, 1, false>, walk<K, S, 2, false>, walk<K, S, 3, false>, walk<K, S, 4, false>,
+     walk<K, S, 5, false>, walk<K, S, 6, false>, walk<K, S, 7, false>, walk<K, S, 8, false>},
+    {nullptr, walk<K, S, 1, true>, walk<K, S, 2, true>, walk<K, S, 3, true>, walk<K, S, 4, true>, walk<K, S, 5, true>,
+     walk<K, S, 6, true>, walk<K, S, 7, true>, walk<K, S, 8, true>}};
+
+// Null where a window reaches further than half its width beside the input, or is of another kind.
+const Walks* choose(const DwParams& p) {
+  const int64_t k = p.kw, s = p.stride[1], right = (p.ow - 1) * s + k - p.pad[1] - p.iw;
+  if (p.kh != k || p.dilation[0] != 1 || p.dilation[1] != 1 || p.pad[1] > k / 2 || right > k / 2) return nullptr;
+  if (k == 3) return s == 1 ? &kWalks<3, 1> : s == 2 ? &kWalks<3, 2> : nullptr;
+  if (k == 5) return s == 1 ? &kWalks<5, 1> : s == 2 ? &kWalks<5, 2> : nullptr;
+  return nullptr;
+}
+
+// Rows [i, i + count) of the output.
+void point(const DwParams& p, void* const* bufs, int64_t image, int64_t i, int64_t count, Rows* r) {
+  const char* x = static_cast<const char*>(bufs[irk::kDwX]);
+  const char* res = static_cast<const char*>(bufs[irk::kDwResidual]);
+  const int64_t out_row = p.ow * p.c * 4, in_row = p.iw * p.c * 4;
+  r->count = count;
+  r->left = -p.pad[1];
+  for (int64_t b = 0; b < count; b++) {
+    const int64_t top = (i + b) * p.stride[0] - p.pad[0], at = wrap(image * p.oh + i + b, p.out_rows) * out_row;
+    r->out[b] = static_cast<char*>(bufs[irk::kDwOut]) + at;
+    r->res[b] = res ? res + at : nullptr;
+    for (int64_t a = 0; a < p.kh; a++) {
+      const bool in = top + a >= 0 && top + a < p.ih;
+      r->line[b][a] = in ? x + wrap(image * p.ih + top + a, p.in_rows) * in_row + r->left * p.c * 4
+                         : reinterpret_cast<const char*>(p.zero);
+      r->move[b][a] = in ? p.stride[1] * p.c * 4 : 0;
+    }
+  }
+}
+
+void run_wide(void* const* bufs, const void* params, int64_t begin, int64_t end) {
+  const DwParams& p = *static_cast<const DwParams*>(params);
+  const Walks* fns = choose(p);
+  if (!fns) return run_rows(bufs, params, begin, end);
+  const int64_t n = (p.ow + kCols - 1) / kCols, width = p.ow / n, wide = p.ow - n * width, whole = p.c / V::N;
+  // Few rows where weights would be loaded again too often, one where a row has enough columns.
+  const int64_t most = p.far || p.ow > 32 ? 1 : 64 / p.ow < kRows ? 64 / p.ow : kRows;
+  run(p, begin, end, [&](int64_t image, int64_t first, int64_t last, int64_t v0, int64_t v1) {
+    const int64_t mid = v1 < whole ? v1 : v0 < whole ? whole : v0;
+    auto part = [&](const Rows& r, int64_t cols, int64_t j, int64_t count) {
+      if (v0 < mid) fns->whole[cols](p, r, j, count, v0, mid);
+      if (mid < v1) fns->tail[cols](p, r, j, count, mid, v1);
+    };
+    Rows r;
+    for (int64_t i = first, count; i < last; i += count) {
+      count = last - i < most ? last - i : most;
+      point(p, bufs, image, i, count, &r);
+      if (p.far) {  // in the order of memory
+        for (int64_t t = 0, j = 0; t < n; t++) {
+          const int64_t cols = width + (t < wide);
+          part(r, cols, j, 1);
+          j += cols;
+        }
+      } else {
+        if (wide) part(r, width + 1, 0, wide);
+        part(r, width, wide * (width + 1), n - wide);
+      }
+    }
+  });
+}
+
+}  // namespace
