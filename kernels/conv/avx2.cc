@@ -4,13 +4,18 @@ namespace {
 using V = irk::VecAvx2;
 }
 #include "conv/broadcast.h"
+#include "conv/few_kernel.h"
 #include "conv/generic.h"
 
 namespace {
 constexpr irk::ConvTiles kT = irk::kConvAvx2;
 constexpr TileTable kTable = make_table<kT.rows[1], kT.rows[2], kT.rows[3], kT.rows[4]>();
+constexpr const int* kF = irk::kFewAvx2;
+constexpr FewTable kFewTable = few_table<kF[1], kF[2], kF[3], kF[4]>(kF);
 }  // namespace
 
 extern "C" void irk_conv_f32_avx2(void* const* bufs, const void* params, int64_t begin, int64_t end) {
+  if (const FewParams* few = static_cast<const ConvParams*>(params)->few)
+    return run_few(kFewTable, bufs, *few, begin, end);
   run(kTable, bufs, params, begin, end);
 }

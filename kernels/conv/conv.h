@@ -47,7 +47,10 @@ struct ConvPhase {
   int64_t mblocks;
 };
 
+struct FewParams;
+
 struct ConvParams {
+  const FewParams* few;     // null, or all else is unused: the kernel of few.h
   int64_t ih, iw, ic, icg;  // input; icg: channels of one group
   int64_t oh, ow, oc, ocg;  // output
   int64_t groups;

@@ -187,6 +187,11 @@ Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out) {
   const Status oom = fail(Code::out_of_memory, "%s: no memory for packed weights", ctx.loc);
   if (!p) return oom;
   *p = {};
+  if (suits_few(s, row->isa)) {
+    out->fn = row->fn;
+    out->params = p;
+    return plan_few(ctx, s, row, &p->few, out);
+  }
   p->ih = s.ih, p->iw = s.iw, p->ic = s.ic, p->icg = s.ic / s.groups;
   p->oh = s.oh, p->ow = s.ow, p->oc = s.oc, p->ocg = s.oc / s.groups;
   p->groups = s.groups;

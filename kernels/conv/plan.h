@@ -1,6 +1,7 @@
 // Checks and packing that convolution, linear and transposed convolution share (conv/plan.cc).
 #pragma once
 #include "conv/conv.h"
+#include "conv/few.h"
 #include "runtime/family.h"
 
 namespace irk {
@@ -41,6 +42,11 @@ inline int64_t conv_extent(int64_t in, int64_t pads, int64_t kernel, int64_t str
 
 // Plans a step whose inputs are x, w (constant, [oc][kh][kw][ic / groups]), bias, residual, slope.
 Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out);
+
+// Whether the kernel for few input channels (conv/few.h) can do it and is the better one there; plans that.
+bool suits_few(const ConvShape& s, Isa isa);
+Status plan_few(StepContext& ctx, const ConvShape& s, const KernelRow* row, const FewParams** params,
+                PreparedStep* out);
 
 // Plans a depthwise step (dwconv/prepare.cc) with the same inputs; `blocks` gets the channel blocks, the items of a
 // row.

@@ -113,6 +113,25 @@ def test_stem_and_wide_kernels() -> None:
     conv_case(rng, (1, 1, 50, 6), 12, (1, 11), pads=(0, 5, 0, 5))
 
 
+@pytest.mark.parametrize("c", range(1, 8))
+def test_few_input_channels(c: int) -> None:
+    rng = np.random.default_rng(c)
+    for width in range(1, 28):
+        o = (5, 8, 16, 30, 40, 64, 77)[(width + c) % 7]
+        s = 1 + width % 3
+        act = list(ACTS)[width % len(ACTS)]
+        conv_case(
+            rng, (1, 4, width * s, c), o, (3, 3), strides=(s, s), pads=(1, 1, 1, 1), act=act, residual=width % 4 == 0
+        )
+    conv_case(rng, (2, 90, 40, c), 24, (5, 2), strides=(2, 1), pads=(2, 0, 2, 1), act="relu")  # several bands
+
+
+def test_few_input_channels_far_beside_the_input() -> None:
+    rng = np.random.default_rng(0)
+    conv_case(rng, (1, 3, 1, 3), 20, (2, 2), strides=(1, 3), pads=(4, 5, 0, 0))
+    conv_case(rng, (1, 2, 5, 2), 9, (3, 2), strides=(2, 2), pads=(0, 0, 6, 7), dilation=(3, 1))
+
+
 def test_weights_larger_than_a_cache() -> None:
     conv_case(np.random.default_rng(3), (1, 3, 3, 300), 150, (3, 3), pads=(1, 1, 1, 1))
     conv_case(np.random.default_rng(4), (1, 4, 13, 600), 260, (1, 1), residual=True)

@@ -1,0 +1,119 @@
+#include "conv/few.h"
+
+#include <string.h>
+
+#include "conv/plan.h"
+#include "runtime/kernel_name.h"
+
+namespace irk {
+
+#if defined(__x86_64__)
+
+namespace {
+
+constexpr int64_t kFewChannels = 8;       // fewer
+constexpr int64_t kBandBytes = 24 << 10;  // of the copied rows of an item: half a first-level cache
+constexpr int64_t kMostBytes = 1 << 20;   // of those that one output row needs
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// Copied rows for `rows` rows of the output.
+int64_t copied(const ConvShape& s, int64_t rows) { return (rows - 1) * s.stride[0] + (s.kh - 1) * s.dilation[0] + 1; }
+
+// Floats of a copied row.
+int64_t row_floats(const ConvShape& s) { return ((s.ow - 1) * s.stride[1] + s.kw) * s.ic; }
+
+// Cycles for one step of a row of `cols` windows: two multiply-adds and two loads a cycle, and a latency of 4.
+int64_t row_cost(const int* most, int64_t cols, int64_t nv) {
+  const int64_t n = ceil_div(cols, most[nv]), width = cols / n, wide = cols - n * width;
+  auto tile = [&](int64_t t) { return max64(max64(t * nv, t + nv), 8); };
+  return wide * tile(width + 1) + (n - wide) * tile(width);
+}
+
+// Width in vectors of the widest of the cheapest panels.
+int64_t panel_width(const int* most, int64_t cols, int64_t nvec) {
+  int64_t best = 1, best_cost = INT64_MAX;
+  for (int64_t nv = 1; nv <= kFewMaxVec && nv <= nvec; nv++) {
+    if (!most[nv]) continue;
+    const int64_t panels = ceil_div(nvec, nv), width = nvec / panels, wide = nvec - panels * width;
+    const int64_t cost =
+        (wide ? wide * row_cost(most, cols, width + 1) : 0) + (panels - wide) * row_cost(most, cols, width);
+    if (cost <= best_cost) best = nv, best_cost = cost;
+  }
+  return best;
+}
+
+float* vector(StepContext& ctx, const float* v, int64_t n, int64_t padded) {
+  auto* out = static_cast<float*>(ctx.alloc->alloc(padded * 4));
+  if (!out) return nullptr;
+  memset(out, 0, static_cast<size_t>(padded * 4));
+  if (v) memcpy(out, v, static_cast<size_t>(n * 4));
+  return out;
+}
+
+}  // namespace
+
+bool suits_few(const ConvShape& s, Isa isa) {
+  return isa >= Isa::avx2 && isa <= Isa::amx && !s.transposed && s.groups == 1 && s.dilation[1] == 1 &&
+         s.ic < kFewChannels && s.kh * s.kw > 1 && copied(s, 1) * row_floats(s) * 4 <= kMostBytes;
+}
+
+Status plan_few(StepContext& ctx, const ConvShape& s, const KernelRow* row, const FewParams** params,
+                PreparedStep* out) {
+  const int* most = row->isa == Isa::avx2 ? kFewAvx2 : kFewAvx512;
+  const int64_t lanes = row->nr;
+  const Status oom = fail(Code::out_of_memory, "%s: no memory for packed weights", ctx.loc);
+  auto* p = static_cast<FewParams*>(ctx.alloc->alloc(sizeof(FewParams)));
+  if (!p) return oom;
+  *p = {};
+  p->ih = s.ih, p->iw = s.iw, p->ic = s.ic, p->oh = s.oh, p->ow = s.ow, p->oc = s.oc;
+  p->in_rows = s.in_rows ? s.in_rows : INT64_MAX;
+  p->out_rows = s.out_rows ? s.out_rows : INT64_MAX;
+  p->kh = s.kh, p->run = s.kw * s.ic;
+  p->step_h = s.stride[0], p->dil_h = s.dilation[0], p->step = s.stride[1] * s.ic;
+  p->row = row_floats(s);
+  p->pad_h = s.pad[0], p->before = min64(s.pad[1] * s.ic, p->row);
+  p->nvec = ceil_div(s.oc, lanes);
+  p->panels = ceil_div(p->nvec, panel_width(most, s.ow, p->nvec));
+
+  const int64_t padded = p->nvec * lanes, k = s.kh * p->run;
+  const Tensor *bias = ctx.in[kConvBias], *slope = ctx.in[kConvSlope];
+  const float* slopes;
+  IRK_TRY(read_act(ctx, slope, s.oc, &p->act, &slopes));
+  p->bias = vector(ctx, bias ? static_cast<const float*>(bias->data) : nullptr, s.oc, padded);
+  auto* packed = static_cast<float*>(ctx.alloc->alloc(padded * k * 4));
+  if (!p->bias || !packed) return oom;
+  if (slopes && !(p->slope = vector(ctx, slopes, s.oc, padded))) return oom;
+  const float* w = static_cast<const float*>(ctx.in[kConvW]->data);
+  p->w = packed;
+  for (int64_t q = 0; q < p->panels; q++) {
+    const int64_t c0 = q * p->nvec / p->panels * lanes, c1 = (q + 1) * p->nvec / p->panels * lanes;
+    for (int64_t i = 0; i < k; i++)
+      for (int64_t c = c0; c < c1; c++) *packed++ = c < s.oc ? w[c * k + i] : 0.0f;
+  }
+
+  int64_t rows = 1;
+  while (rows < s.oh && copied(s, rows + 1) * p->row * 4 <= kBandBytes) rows++;
+  p->bands = ceil_div(s.oh, rows);
+  if (ctx.threads > 1) p->bands = max64(p->bands, min64(s.oh, ceil_div(4 * ctx.threads, s.n)));
+  if (s.by_row) p->bands = s.oh;
+  const int64_t band = ceil_div(s.oh, p->bands);
+  *params = p;
+  out->items = s.n * p->bands;
+  out->grain =
+      1 + static_cast<int64_t>(100000 / (1.0 + static_cast<double>(band * s.ow) * static_cast<double>(k * s.oc)));
+  out->scratch = copied(s, band) * p->row * 4;
+  out->kernel = IRK_KERNEL_NAME("conv.f32.few", row);
+  return {};
+}
+
+#else
+
+bool suits_few(const ConvShape&, Isa) { return false; }
+Status plan_few(StepContext&, const ConvShape&, const KernelRow*, const FewParams**, PreparedStep*) { return {}; }
+
+#endif
+
+}  // namespace irk
