@@ -222,7 +222,8 @@ Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out) {
   p->nvec = ceil_div(p->ocg, tiles.lanes);
   const int64_t padded = p->nvec * tiles.lanes;
   const int64_t depth = s.kh * s.kw * p->icg;
-  p->prefetch = tiles.prefetch && !s.by_row && m <= kFewRows && padded * depth * 4 > kNear;
+  // A single row takes weights as fast as they come: to fetch them ahead only costs.
+  p->prefetch = tiles.prefetch && !s.by_row && m > 1 && m <= kFewRows && padded * depth * 4 > kNear;
   const int64_t width = choose_width(tiles, s.by_row ? s.ow : m, depth, p->nvec, p->prefetch);
   p->panels = ceil_div(p->nvec, width);
   p->max_rows = tiles.rows[ceil_div(p->nvec, p->panels)];
