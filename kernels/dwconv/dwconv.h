@@ -23,7 +23,7 @@ struct DwParams {
   const float* bias;   // [vectors * lanes], zeros where absent
   const float* slope;  // the same for Act::leaky
   const float* zero;   // span * c zeros: a row outside the input
-  bool far;            // input and output don't fit the second-level cache
+  bool memory_order;   // x86: all channels of a few columns, then the next columns
   int64_t bands;       // of one image
   int64_t cblocks;     // block b holds vectors [b * nvec / cblocks, (b + 1) * nvec / cblocks)
   int64_t nvec;

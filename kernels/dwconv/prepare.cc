@@ -12,11 +12,25 @@ namespace irk {
 namespace {
 
 constexpr int64_t kFirstLevel = 24 << 10;  // bytes of input rows that a channel block may keep in the cache
-constexpr int64_t kSecondLevel = 3 << 19;  // bytes of input and output that it takes no care to keep there
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// Whether tiles go on in the order of memory, all channels of a few columns, or in that of computation, all columns of
+// a few channels, which loads the weights of a vector of channels once. The second way is slower
+// - where input and output don't fit the second-level cache, and sooner where a column takes few products (stride 2):
+//   the order of memory is what the hardware prefetches;
+// - where the columns of a vector's window rows, at a distance of 2 to the n bytes, all fall into a few sets of the
+//   first-level cache.
+bool memory_order(const ConvShape& s) {
+  const int64_t bytes = (s.ih * s.iw + s.oh * s.ow) * s.ic * 4, pixel = s.ic * 4;
+  if (bytes > (s.stride[1] > 1 ? 3 << 17 : 3 << 19)) return true;
+  constexpr int64_t kLine = 64, kSets = 64, kWays = 12;
+  int64_t sets = kSets * kLine;  // places of a column modulo the sets' size, at most one a set
+  for (int64_t b = pixel; b % 2 == 0 && sets > 1; b /= 2) sets /= 2;
+  return s.kh * s.iw > min64(sets, kSets) * kWays;
+}
 
 float* zeros(StepContext& ctx, int64_t count) {
   auto* p = static_cast<float*>(ctx.alloc->alloc(count * 4));
@@ -78,7 +92,7 @@ Status plan_dwconv(StepContext& ctx, const ConvShape& s, PreparedStep* out, int6
   // come in pairs. Bands so that all threads get work.
   const int64_t fit = x86 ? p->nvec : max64(2, kFirstLevel / max64(1, s.kh * s.iw * lanes * 4));
   p->cblocks = ceil_div(p->nvec, fit);
-  p->far = !s.by_row && (s.ih * s.iw + s.oh * s.ow) * c * 4 > kSecondLevel;
+  p->memory_order = !s.by_row && memory_order(s);
   const int64_t want = max64(1, ceil_div((x86 ? 4 : 8) * ctx.threads, p->cblocks * s.n));
   p->bands = s.by_row ? s.oh : ctx.threads > 1 ? min64(s.oh, want) : 1;
   *blocks = p->cblocks;

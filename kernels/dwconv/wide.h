@@ -8,16 +8,14 @@
 namespace {
 
 constexpr int kCols = 8;
-constexpr int kRows = 8;
+constexpr int kRows = 8;  // that a vector of channels goes along before the next one starts
 
-// Rows of the output. Distances are in bytes.
-struct Rows {
-  const char* line[kRows][5];  // input row of each tap row at the first column of its window; zeros where it is outside
-  int64_t move[kRows][5];      // from there to the next column
-  char* out[kRows];
-  const char* res[kRows];
-  int64_t count;
-  int64_t left;  // input column of the first window
+// A row of the output from some column on. Distances are in bytes.
+struct Row {
+  const char* line[5];  // input row of each tap row at the first column of its window; zeros where it is outside
+  int64_t move[5];      // from there to the next column
+  char* out;
+  const char* res;
 };
 
 template <bool TAIL>
@@ -33,12 +31,16 @@ IRK_INLINE void store_at(char* p, V::F v, int64_t n) {
   }
 }
 
-// The end of `count` columns, `step` bytes apart, that a clip can't express.
+// The end of `cols` columns of a row that a clip can't express.
 template <bool TAIL>
-__attribute__((noinline)) void finish_at(const DwParams& p, char* y, const char* res, const float* slope, int64_t step,
-                                         int64_t count, int64_t n) {
-  for (int64_t j = 0; j < count; j++, y += step, res += res ? step : 0)
-    store_at<TAIL>(y, finish(p, load_at<TAIL>(y, n), reinterpret_cast<const float*>(res), slope, n), n);
+__attribute__((noinline)) void finish_row(const DwParams& p, const Row& r, int64_t cols, int64_t c) {
+  const int64_t n = p.c - c;
+  const float* slope = p.slope ? p.slope + c : nullptr;
+  for (int64_t j = 0, at = c * 4; j < cols; j++, at += p.c * 4)
+    store_at<TAIL>(
+        r.out + at,
+        finish(p, load_at<TAIL>(r.out + at, n), r.res ? reinterpret_cast<const float*>(r.res + at) : nullptr, slope, n),
+        n);
 }
 
 // AVX-512 has registers for all weights of a 3x3 kernel and for a row of inputs; AVX2 takes one after the other.
@@ -74,16 +76,18 @@ IRK_INLINE void columns(const V::F* w, const float* wp, V::F bias, const char* c
   });
 }
 
-// Columns [j0, j0 + count * T) of the rows, vectors [v0, v1) of channels, of which all are partly used if TAIL.
+// count * T columns of `rows` rows, whose first window begins at input column `first`; vectors [v0, v1) of channels, of
+// which all are partly used if TAIL.
 template <int K, int S, int T, bool TAIL>
-void walk(const DwParams& p, const Rows& r, int64_t j0, int64_t count, int64_t v0, int64_t v1) {
+void walk(const DwParams& p, const Row* r, int64_t rows, int64_t first, int64_t count, int64_t v0, int64_t v1) {
   constexpr int kSpan = (T - 1) * S + K;
   const int64_t px = p.c * 4;
   int64_t px3 = 3 * px;
   asm("" : "+r"(px3));  // two registers and their multiples of 2, 4 and 8 reach every column
-  const V::F lo = V::set(p.act.lo), hi = V::set(p.act.hi);
-  const bool clip = p.act.act == Act::clip && !r.res[0];
+  const bool more = r->res || p.act.act != Act::clip;
+  const V::F lo = V::set(more ? -__builtin_inff() : p.act.lo), hi = V::set(more ? __builtin_inff() : p.act.hi);
   const char* const zero = reinterpret_cast<const char*>(p.zero);
+  const Row* const end = r + rows;
   for (int64_t v = v0; v < v1; v++) {
     const int64_t c = v * V::N, n = p.c - c;
     const float* wp = p.w + v * (K * K * V::N);
@@ -92,30 +96,29 @@ void walk(const DwParams& p, const Rows& r, int64_t j0, int64_t count, int64_t v
     if (K == 3 && kMany) {
       IRK_UNROLL for (int k = 0; k < K * K; k++) w[k] = V::load(wp + k * V::N);
     }
-    for (int64_t i = 0; i < r.count; i++) {
+    for (const Row* row = r; row < end; row++) {
       const char* x[K];
-      IRK_UNROLL for (int a = 0; a < K; a++) x[a] = r.line[i][a] + j0 * r.move[i][a] + c * 4;
-      char* y = r.out[i] + j0 * px + c * 4;
-      int64_t left = r.left + j0 * S;
-      for (int64_t t = 0; t < count; t++) {
+      IRK_UNROLL for (int a = 0; a < K; a++) x[a] = row->line[a] + c * 4;
+      char* y = row->out + c * 4;
+      int64_t left = first;
+      for (int64_t t = count; t > 0; t--) {
         V::F acc[T];
         columns<K, S, T, TAIL>(w, wp, bias, x, px, px3, -left, left + kSpan - p.iw, zero, n, acc);
-        if (clip) {
-          IRK_UNROLL for (int j = 0; j < T; j++) acc[j] = vmath::clip<V>(acc[j], lo, hi);
-        }
-        irk::unroll<T>([&](auto j) IRK_LAMBDA { store_at<TAIL>(y + (j % 3 ? px * j : px3 * (j / 3)), acc[j], n); });
-        if (!clip)
-          finish_at<TAIL>(p, y, r.res[i] ? r.res[i] + (y - r.out[i]) : nullptr, p.slope ? p.slope + c : nullptr, px, T,
-                          n);
-        IRK_UNROLL for (int a = 0; a < K; a++) x[a] += T * r.move[i][a];
+        irk::unroll<T>([&](auto j) IRK_LAMBDA {
+          store_at<TAIL>(y + (j % 3 ? px * j : px3 * (j / 3)), vmath::clip<V>(acc[j], lo, hi), n);
+        });
+        IRK_UNROLL for (int a = 0; a < K; a++) x[a] += T * row->move[a];
         y += T * px;
         left += T * S;
       }
     }
+    if (more) {
+      for (const Row* row = r; row < end; row++) finish_row<TAIL>(p, *row, count * T, c);
+    }
   }
 }
 
-typedef void (*WalkFn)(const DwParams&, const Rows&, int64_t, int64_t, int64_t, int64_t);
+typedef void (*WalkFn)(const DwParams&, const Row*, int64_t, int64_t, int64_t, int64_t, int64_t);
 
 // By number of columns, for vectors that are fully and partly used.
 struct Walks {
@@ -139,22 +142,29 @@ const Walks* choose(const DwParams& p) {
 }
 
 // Rows [i, i + count) of the output.
-void point(const DwParams& p, void* const* bufs, int64_t image, int64_t i, int64_t count, Rows* r) {
+void point(const DwParams& p, void* const* bufs, int64_t image, int64_t i, int64_t count, Row* r) {
   const char* x = static_cast<const char*>(bufs[irk::kDwX]);
   const char* res = static_cast<const char*>(bufs[irk::kDwResidual]);
   const int64_t out_row = p.ow * p.c * 4, in_row = p.iw * p.c * 4;
-  r->count = count;
-  r->left = -p.pad[1];
-  for (int64_t b = 0; b < count; b++) {
+  for (int64_t b = 0; b < count; b++, r++) {
     const int64_t top = (i + b) * p.stride[0] - p.pad[0], at = wrap(image * p.oh + i + b, p.out_rows) * out_row;
-    r->out[b] = static_cast<char*>(bufs[irk::kDwOut]) + at;
-    r->res[b] = res ? res + at : nullptr;
+    r->out = static_cast<char*>(bufs[irk::kDwOut]) + at;
+    r->res = res ? res + at : nullptr;
     for (int64_t a = 0; a < p.kh; a++) {
       const bool in = top + a >= 0 && top + a < p.ih;
-      r->line[b][a] = in ? x + wrap(image * p.ih + top + a, p.in_rows) * in_row + r->left * p.c * 4
-                         : reinterpret_cast<const char*>(p.zero);
-      r->move[b][a] = in ? p.stride[1] * p.c * 4 : 0;
+      r->line[a] = in ? x + wrap(image * p.ih + top + a, p.in_rows) * in_row - p.pad[1] * p.c * 4
+                      : reinterpret_cast<const char*>(p.zero);
+      r->move[a] = in ? p.stride[1] * p.c * 4 : 0;
     }
+  }
+}
+
+// Goes on by `cols` columns.
+void advance(const DwParams& p, int64_t count, int64_t cols, Row* r) {
+  for (int64_t b = 0; b < count; b++, r++) {
+    r->out += cols * p.c * 4;
+    r->res += r->res ? cols * p.c * 4 : 0;
+    for (int64_t a = 0; a < p.kh; a++) r->line[a] += cols * r->move[a];
   }
 }
 
@@ -164,27 +174,32 @@ void run_wide(void* const* bufs, const void* params, int64_t begin, int64_t end)
   if (!fns) return run_rows(bufs, params, begin, end);
   const int64_t n = (p.ow + kCols - 1) / kCols, width = p.ow / n, wide = p.ow - n * width, whole = p.c / V::N;
   // Few rows where weights would be loaded again too often, one where a row has enough columns.
-  const int64_t most = p.far || p.ow > 32 ? 1 : 64 / p.ow < kRows ? 64 / p.ow : kRows;
+  const int64_t most = p.memory_order || p.ow > 32 ? 1 : 64 / p.ow < kRows ? 64 / p.ow : kRows;
   run(p, begin, end, [&](int64_t image, int64_t first, int64_t last, int64_t v0, int64_t v1) {
     const int64_t mid = v1 < whole ? v1 : v0 < whole ? whole : v0;
-    auto part = [&](const Rows& r, int64_t cols, int64_t j, int64_t count) {
-      if (v0 < mid) fns->whole[cols](p, r, j, count, v0, mid);
-      if (mid < v1) fns->tail[cols](p, r, j, count, mid, v1);
+    Row r[kRows];
+    int64_t left, rows;
+    auto part = [&](int64_t cols, int64_t tiles) {
+      if (v0 < mid) fns->whole[cols](p, r, rows, left, tiles, v0, mid);
+      if (mid < v1) fns->tail[cols](p, r, rows, left, tiles, mid, v1);
+      left += cols * tiles * p.stride[1];
     };
-    Rows r;
-    for (int64_t i = first, count; i < last; i += count) {
-      count = last - i < most ? last - i : most;
-      point(p, bufs, image, i, count, &r);
-      if (p.far) {  // in the order of memory
-        for (int64_t t = 0, j = 0; t < n; t++) {
-          const int64_t cols = width + (t < wide);
-          part(r, cols, j, 1);
-          j += cols;
+    for (int64_t i = first; i < last; i += rows) {
+      rows = last - i < most ? last - i : most;
+      left = -p.pad[1];
+      point(p, bufs, image, i, rows, r);
+      if (p.memory_order) {
+        for (int64_t t = 0; t < n; t++) {
+          part(width + (t < wide), 1);
+          advance(p, rows, width + (t < wide), r);
         }
-      } else {
-        if (wide) part(r, width + 1, 0, wide);
-        part(r, width, wide * (width + 1), n - wide);
+        continue;
       }
+      if (wide) {
+        part(width + 1, wide);
+        advance(p, rows, wide * (width + 1), r);
+      }
+      part(width, n - wide);
     }
   });
 }

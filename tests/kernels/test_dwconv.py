@@ -71,10 +71,11 @@ def test_channel_blocks() -> None:
     conv_case(np.random.default_rng(2), (1, 5, 60, 200), 200, (3, 3), pads=(1, 1, 1, 1), groups=200, family="dwconv")
 
 
-def test_larger_than_the_second_level_cache() -> None:
-    conv_case(
-        np.random.default_rng(3), (1, 75, 42, 70), 70, (3, 3), pads=(1, 1, 1, 1), groups=70, act="clip", family="dwconv"
-    )
+@pytest.mark.parametrize("shape", [(1, 75, 42, 70), (1, 9, 15, 512), (2, 9, 11, 1024)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_tiles_in_the_order_of_memory(shape: tuple[int, int, int, int], stride: int) -> None:
+    rng, c = np.random.default_rng(3), shape[3]
+    conv_case(rng, shape, c, (3, 3), strides=(stride, stride), pads=(1, 1, 1, 1), groups=c, act="clip", family="dwconv")
 
 
 def nhwc(*shape: int) -> TensorType:
