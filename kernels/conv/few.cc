@@ -11,7 +11,8 @@ namespace irk {
 
 namespace {
 
-constexpr int64_t kFewChannels = 8;       // fewer
+constexpr int64_t kFewChannels = 8;       // fewer, or
+constexpr int64_t kPointChannels = 16;    // no more, with a window of one pixel
 constexpr int64_t kBandBytes = 24 << 10;  // of the copied rows of an item: half a first-level cache
 constexpr int64_t kMostBytes = 1 << 20;   // of those that one output row needs
 
@@ -57,7 +58,8 @@ float* vector(StepContext& ctx, const float* v, int64_t n, int64_t padded) {
 
 bool suits_few(const ConvShape& s, Isa isa) {
   return isa >= Isa::avx2 && isa <= Isa::amx && !s.transposed && s.groups == 1 && s.dilation[1] == 1 &&
-         s.ic < kFewChannels && s.kh * s.kw > 1 && copied(s, 1) * row_floats(s) * 4 <= kMostBytes;
+         (s.kh * s.kw > 1 ? s.ic < kFewChannels : s.ic <= kPointChannels && s.ow > 1) &&
+         copied(s, 1) * row_floats(s) * 4 <= kMostBytes;
 }
 
 Status plan_few(StepContext& ctx, const ConvShape& s, const KernelRow* row, const FewParams** params,
@@ -75,6 +77,7 @@ Status plan_few(StepContext& ctx, const ConvShape& s, const KernelRow* row, cons
   p->step_h = s.stride[0], p->dil_h = s.dilation[0], p->step = s.stride[1] * s.ic;
   p->row = row_floats(s);
   p->pad_h = s.pad[0], p->before = min64(s.pad[1] * s.ic, p->row);
+  p->in_place = s.kh == 1 && s.pad[0] == 0 && s.pad[1] == 0 && p->row <= s.iw * s.ic && (s.oh - 1) * s.stride[0] < s.ih;
   p->nvec = ceil_div(s.oc, lanes);
   p->panels = ceil_div(p->nvec, panel_width(most, s.ow, p->nvec));
 
@@ -104,7 +107,7 @@ Status plan_few(StepContext& ctx, const ConvShape& s, const KernelRow* row, cons
   out->items = s.n * p->bands;
   out->grain =
       1 + static_cast<int64_t>(100000 / (1.0 + static_cast<double>(band * s.ow) * static_cast<double>(k * s.oc)));
-  out->scratch = copied(s, band) * p->row * 4;
+  out->scratch = p->in_place ? 0 : copied(s, band) * p->row * 4;
   out->kernel = IRK_KERNEL_NAME("conv.f32.few", row);
   return {};
 }

@@ -2,7 +2,8 @@
 //
 // A window has few channels and is often beside the input. So a work item, a band of output rows, copies the input rows
 // it needs to scratch, with zeros around them; in these rows each row of a window is one run of floats, and windows of
-// neighbouring outputs are at equal distances. No table of pointers, no check in the loop.
+// neighbouring outputs are at equal distances. No table of pointers, no check in the loop. So is a 1x1 convolution of
+// few channels, whose products are too few to make up for a table.
 //
 // Every output element is the chain of conv.h: taps, then channels, both ascending; taps outside multiply zeros.
 #pragma once
@@ -25,6 +26,7 @@ struct FewParams {
   int64_t step;               // from a window to the next one of a row, in floats
   int64_t pad_h, before;      // zeros above, in rows, and before each row, in floats
   int64_t row;                // floats of a row with its zeros
+  bool in_place;              // windows of one row that are all inside the input: nothing is copied
   ActParams act;
   const float* w;      // [panel][kh][run][vectors of the panel * lanes]
   const float* bias;   // [nvec * lanes], zeros where absent

@@ -20,7 +20,7 @@ IRK_INLINE float at(const char* s, const Distances& d) {
   return *reinterpret_cast<const float*>(I == 0 ? s : s + d.odd[I / kScale / 2] * kScale);
 }
 
-// What a tile reads and writes: panel of NV vectors at column c0, n of whose columns are valid.
+// What tiles read and write: a panel of vectors at column c0, n of whose columns are valid.
 struct FewTile {
   const float* x;  // first window
   const float* w;
@@ -48,52 +48,67 @@ __attribute__((noinline)) void activate_few(const FewParams& p, const FewTile& t
   }
 }
 
+// Residual, clip and store of T columns.
 template <int T, int NV>
-void few_tile(const FewParams& p, const FewTile& t) {
-  V::F acc[T][NV];
-  IRK_UNROLL for (int j = 0; j < NV; j++) {
-    const V::F b = V::load(p.bias + t.c0 + j * V::N);
-    IRK_UNROLL for (int i = 0; i < T; i++) acc[i][j] = b;
+IRK_INLINE void finish_few(const FewParams& p, const FewTile& t, V::F lo, V::F hi, V::F (&acc)[T][NV], float* y) {
+  if (!t.has_res && t.n == NV * V::N) {
+    IRK_UNROLL for (int i = 0; i < T; i++, y += p.oc) {
+      IRK_UNROLL for (int j = 0; j < NV; j++) V::store(y + j * V::N, irk::vmath::clip<V>(acc[i][j], lo, hi));
+    }
+    return;
   }
+  const int64_t last = t.n - (NV - 1) * V::N;  // columns of the last vector
+  IRK_UNROLL for (int i = 0; i < T; i++, y += p.oc) {
+    const float* r = reinterpret_cast<const float*>(reinterpret_cast<const char*>(y) + t.res);
+    IRK_UNROLL for (int j = 0; j < NV; j++) {
+      V::F v = acc[i][j];
+      if (t.has_res) v = V::add(v, j + 1 < NV ? V::load(r + j * V::N) : V::load_n(r + j * V::N, last));
+      v = irk::vmath::clip<V>(v, lo, hi);
+      if (j + 1 < NV) {
+        V::store(y + j * V::N, v);
+      } else {
+        V::store_n(y + j * V::N, v, last);
+      }
+    }
+  }
+}
+
+// `count` times T columns of a row.
+template <int T, int NV>
+void few_tiles(const FewParams& p, const FewTile& t, int64_t count) {
   Distances d;
   IRK_UNROLL for (int i = 0; i < 6; i++) {
     d.odd[i] = p.step * 4 * (2 * i + 1);
     asm("" : "+r"(d.odd[i]));
   }
-  const float* w = t.w;
-  const char* row = reinterpret_cast<const char*>(t.x);
-  for (int64_t a = 0; a < p.kh; a++, row += p.dil_h * p.row * 4) {
-    const char* s = row;
-    for (int64_t k = p.run; k > 0; k--, s += 4, w += NV * V::N) {
-      V::F b[NV];
-      IRK_UNROLL for (int j = 0; j < NV; j++) b[j] = V::load(w + j * V::N);
-      irk::unroll<T>([&](auto i) IRK_LAMBDA {
-        const V::F x = V::set(at<i>(s, d));
-        IRK_UNROLL for (int j = 0; j < NV; j++) acc[i][j] = V::fma(x, b[j], acc[i][j]);
-      });
-    }
-  }
-  const V::F lo = V::set(p.act.lo), hi = V::set(p.act.hi);
-  const int64_t last = t.n - (NV - 1) * V::N;  // columns of the last vector
+  const char* first = reinterpret_cast<const char*>(t.x);
   float* y = t.y;
-  IRK_UNROLL for (int i = 0; i < T; i++, y += p.oc) {
-    const float* r = reinterpret_cast<const float*>(reinterpret_cast<const char*>(y) + t.res);
+  for (; count > 0; count--, first += T * p.step * 4, y += T * p.oc) {
+    const FewParams* own = &p;
+    asm("" : "+r"(own));  // what is used once a tile is loaded then: registers are for the loop
+    V::F acc[T][NV];
     IRK_UNROLL for (int j = 0; j < NV; j++) {
-      const bool part = j == NV - 1 && last < V::N;
-      V::F v = acc[i][j];
-      if (t.has_res) v = V::add(v, part ? V::load_n(r + j * V::N, last) : V::load(r + j * V::N));
-      v = irk::vmath::clip<V>(v, lo, hi);
-      if (part) {
-        V::store_n(y + j * V::N, v, last);
-      } else {
-        V::store(y + j * V::N, v);
+      const V::F b = V::load(own->bias + t.c0 + j * V::N);
+      IRK_UNROLL for (int i = 0; i < T; i++) acc[i][j] = b;
+    }
+    const float* w = t.w;
+    const char* row = first;
+    for (int64_t a = p.kh; a > 0; a--, row += p.dil_h * p.row * 4) {
+      const char* s = row;
+      for (int64_t k = p.run; k > 0; k--, s += 4, w += NV * V::N) {
+        V::F b[NV];
+        IRK_UNROLL for (int j = 0; j < NV; j++) b[j] = V::load(w + j * V::N);
+        irk::unroll<T>([&](auto i) IRK_LAMBDA {
+          const V::F x = V::set(at<i>(s, d));
+          IRK_UNROLL for (int j = 0; j < NV; j++) acc[i][j] = V::fma(x, b[j], acc[i][j]);
+        });
       }
     }
+    finish_few<T, NV>(p, t, V::set(own->act.lo), V::set(own->act.hi), acc, y);
   }
-  if (p.act.act != irk::Act::clip) activate_few(p, t, T);
 }
 
-typedef void (*FewFn)(const FewParams&, const FewTile&);
+typedef void (*FewFn)(const FewParams&, const FewTile&, int64_t);
 
 // fn[vectors][columns]
 struct FewTable {
@@ -104,7 +119,7 @@ struct FewTable {
 template <int NV, int T>
 constexpr void fill_few(FewTable& t) {
   if constexpr (T > 0) {
-    t.fn[NV][T] = few_tile<T, NV>;
+    t.fn[NV][T] = few_tiles<T, NV>;
     fill_few<NV, T - 1>(t);
   }
 }
@@ -158,7 +173,8 @@ void run_few(const FewTable& fns, void* const* bufs, const FewParams& p, int64_t
   for (int64_t item = begin; item < end; item++) {
     const int64_t band = item % p.bands, image = item / p.bands;
     const int64_t first = band * p.oh / p.bands, last = (band + 1) * p.oh / p.bands;
-    few_rows(p, x, image, first * p.step_h - p.pad_h, (last - 1 - first) * p.step_h + (p.kh - 1) * p.dil_h + 1, rows);
+    if (!p.in_place)
+      few_rows(p, x, image, first * p.step_h - p.pad_h, (last - 1 - first) * p.step_h + (p.kh - 1) * p.dil_h + 1, rows);
     t.w = p.w;
     for (int64_t q = 0; q < p.panels; q++) {
       const int64_t v0 = q * p.nvec / p.panels, nv = (q + 1) * p.nvec / p.panels - v0;
@@ -167,14 +183,21 @@ void run_few(const FewTable& fns, void* const* bufs, const FewParams& p, int64_t
       t.n = p.oc - t.c0 < nv * V::N ? p.oc - t.c0 : nv * V::N;
       for (int64_t i = first; i < last; i++) {
         const int64_t at = image * p.oh + i;
-        t.x = rows + (i - first) * p.step_h * p.row;
-        t.y = out + (at < p.out_rows ? at : at % p.out_rows) * p.ow * p.oc + t.c0;
-        for (int64_t c = 0; c < n; c++) {
-          const int64_t cols = width + (c < wide);
-          fns.fn[nv][cols](p, t);
-          t.x += cols * p.step;
-          t.y += cols * p.oc;
+        if (p.in_place) {
+          const int64_t from = image * p.ih + i * p.step_h;
+          t.x = x + (from < p.in_rows ? from : from % p.in_rows) * p.iw * p.ic;
+        } else {
+          t.x = rows + (i - first) * p.step_h * p.row;
         }
+        t.y = out + (at < p.out_rows ? at : at % p.out_rows) * p.ow * p.oc + t.c0;
+        auto part = [&](int64_t cols, int64_t tiles) {
+          fns.fn[nv][cols](p, t, tiles);
+          if (p.act.act != irk::Act::clip) activate_few(p, t, cols * tiles);
+          t.x += cols * tiles * p.step;
+          t.y += cols * tiles * p.oc;
+        };
+        if (wide) part(width + 1, wide);
+        part(width, n - wide);
       }
       t.w += p.kh * p.run * nv * V::N;
     }
