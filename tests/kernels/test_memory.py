@@ -12,9 +12,11 @@ import pytest
 
 import irkit
 from bench import zoo
+from irkit import _native
 from tests.builds import machine, run
 
 PROMISE = 2_000_000  # bytes: program, input and output, scratch, padding of weights, tables
+INT16 = ("avx2", "avx512")  # the levels whose kernels keep int8 weights as int16
 pytestmark = pytest.mark.slow
 
 
@@ -38,5 +40,6 @@ def test_peak(name: str, precision: str, threads: int, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     got = {k: int(v) for k, v in re.findall(r"(artifact|arena|memory) (\d+)", done.stdout)}
     assert got["artifact"] == model.stat().st_size
-    assert got["memory"] <= got["artifact"] + got["arena"] + PROMISE, done.stdout.splitlines()[-1]
+    wider = got["artifact"] if precision == "int8" and _native.isas()[-1] in INT16 else 0
+    assert got["memory"] <= got["artifact"] + got["arena"] + wider + PROMISE, done.stdout.splitlines()[-1]
     assert got["memory"] > got["artifact"]  # it was measured

@@ -53,6 +53,13 @@ def spmm_case(
     assert_bound(got, fn(exact, slope if slope is not None else np.zeros(1)), magnitude, k, gain)
 
 
+@pytest.mark.parametrize("k", [65535, 65536, 65537, 140_000])
+def test_rows_longer_than_16_bits(k: int) -> None:
+    """Columns are kept in 16 bits, counted from the beginning of a segment; some rows have nothing in one."""
+    spmm_case(np.random.default_rng(k), 3, k, 5, 2e-5)
+    spmm_case(np.random.default_rng(k), 3, k, 5, 1e-3)
+
+
 @pytest.mark.parametrize("o", [1, 4, 15, 16, 17, 33])
 def test_every_tail(o: int) -> None:
     rng = np.random.default_rng(o)
