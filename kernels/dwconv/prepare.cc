@@ -22,8 +22,10 @@ int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 // - where input and output don't fit the second-level cache, and sooner where a column takes few products (stride 2):
 //   the order of memory is what the hardware prefetches;
 // - where the columns of a vector's window rows, at a distance of 2 to the n bytes, all fall into a few sets of the
-//   first-level cache.
+//   first-level cache;
+// - in chains, which ask for one row at a time: it has to load the (few) weights of a 3x3 kernel again for each.
 bool memory_order(const ConvShape& s) {
+  if (s.by_row) return s.kw == 3;
   const int64_t bytes = (s.ih * s.iw + s.oh * s.ow) * s.ic * 4, pixel = s.ic * 4;
   if (bytes > (s.stride[1] > 1 ? 3 << 17 : 3 << 19)) return true;
   constexpr int64_t kLine = 64, kSets = 64, kWays = 12;
@@ -92,7 +94,7 @@ Status plan_dwconv(StepContext& ctx, const ConvShape& s, PreparedStep* out, int6
   // come in pairs. Bands so that all threads get work.
   const int64_t fit = x86 ? p->nvec : max64(2, kFirstLevel / max64(1, s.kh * s.iw * lanes * 4));
   p->cblocks = ceil_div(p->nvec, fit);
-  p->memory_order = !s.by_row && memory_order(s);
+  p->memory_order = memory_order(s);
   const int64_t want = max64(1, ceil_div((x86 ? 4 : 8) * ctx.threads, p->cblocks * s.n));
   p->bands = s.by_row ? s.oh : ctx.threads > 1 ? min64(s.oh, want) : 1;
   *blocks = p->cblocks;
