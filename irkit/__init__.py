@@ -33,6 +33,7 @@ def compile(
     threads: int | None = None,
     strict: bool = False,
     keep_float: str | Sequence[str] = (),
+    winograd: bool = True,
 ) -> CompiledModel:
     """Compile a model as it is.
 
@@ -43,13 +44,18 @@ def compile(
     threads: threads of a call; default ``IRKIT_THREADS`` or all cores. Never changes the result.
     strict: raise FallbackError when a step has no native kernel.
     keep_float: layer names or patterns (``"features.0.*"``) that int8 leaves in float.
+    winograd: let fp32 targets compute 3x3 convolutions with fewer multiplications where that is predicted to be faster.
+        Results are rounded in other places, within a bound (``irkit.ops.winograd``); near infinities and NaN, and for
+        values above 1e36, they may be NaN for a whole tile of pixels.
 
     Raises UnsupportedModelError (everything unsupported at once), ModelError, InputError, CalibrationError,
     TargetError, FallbackError.
     """
     from irkit.pipeline import compile_model
 
-    return compile_model(model, example_inputs, target, calibration, threads, strict, keep_float)  # type: ignore[no-any-return]
+    return compile_model(  # type: ignore[no-any-return]
+        model, example_inputs, target, calibration, threads, strict, keep_float, winograd=winograd
+    )
 
 
 def load(path: str | os.PathLike[str], threads: int | None = None) -> CompiledModel:

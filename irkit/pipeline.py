@@ -16,6 +16,8 @@ from irkit.target import Target
 SIMPLIFY = "canonicalize,fold-constants,fold-bn,canonicalize,fold-constants,cse,dce"
 #: After calibrate has put quantize/dequantize pairs into the graph.
 INTEGERIZE = "integerize,canonicalize,fold-constants,cse,dce"
+#: Of float targets: other roundings for fewer multiplications.
+FLOAT = "winograd"
 #: How, never what: sparse storage, fused regions, storage orders.
 LOWER = "sparsify,fuse,layout,dce"
 
@@ -64,9 +66,11 @@ def lower(
     calibration: Iterable[Any] | None = None,
     keep_float: Sequence[str] = (),
     instruments: Sequence[Instrument] = (),
+    winograd: bool = True,
 ) -> list[tuple[str, str]]:
     """Bring a float graph into the form that plans are made of, in place.
 
+    ``winograd``: a float target may compute 3x3 convolutions by Winograd's method.
     Returns (layer, reason) of what stayed in float although int8 was asked for.
     """
     optimize(graph, SIMPLIFY, instruments)
@@ -83,6 +87,8 @@ def lower(
         optimize(graph, [calibrate], instruments)
         notes = list(calibrate.notes)
         optimize(graph, INTEGERIZE, instruments)
+    elif winograd:
+        optimize(graph, FLOAT, instruments)
     optimize(graph, LOWER, instruments)
     return notes
 
@@ -114,6 +120,7 @@ def compile_model(
     strict: bool = False,
     keep_float: str | Sequence[str] = (),
     instruments: Sequence[Instrument] = (),
+    winograd: bool = True,
 ) -> Any:
     """See :func:`irkit.compile`."""
     from irkit.backend.executable import check_threads, instantiate
@@ -128,5 +135,5 @@ def compile_model(
     graph = import_model(model, example_inputs)
     if not len(graph):
         raise IRError("the model is empty")
-    notes = lower(graph, goal, calibration, patterns, instruments)
+    notes = lower(graph, goal, calibration, patterns, instruments, winograd)
     return instantiate(graph, make_plan(graph, str(goal), notes), threads=threads, strict=strict, target=goal)

@@ -91,7 +91,7 @@ class Batches:
 
 def build(
     spec: str, files: Any, shapes: Any, goal: str, calibration: Any, keep: Any, threads: int | None, strict: bool,
-    pixels: cli_io.Pixels, instruments: Sequence[Instrument] = (),
+    pixels: cli_io.Pixels, instruments: Sequence[Instrument] = (), winograd: bool = True,
 ) -> Any:  # fmt: skip
     """Compile the model a command names."""
     from irkit.pipeline import compile_model
@@ -104,7 +104,7 @@ def build(
         data = calibration_of(graph, goal, calibration, pixels, bar)
         return compile_model(
             graph, None, goal, None if data is None else Batches(data), threads, strict, tuple(keep or ()),
-            [ShowProgress(bar, task), *instruments],
+            [ShowProgress(bar, task), *instruments], winograd,
         )  # fmt: skip
 
 
@@ -124,11 +124,12 @@ def compile_command(
     std: Std = 1.0,
     strict: Annotated[bool, typer.Option("--strict", help="Fail when a step has no native kernel.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Print every step.")] = False,
+    winograd: Annotated[bool, typer.Option(help="fp32: fewer multiplications in 3x3 convolutions.")] = True,
 ) -> None:
     """Compile a model into one file."""
     start = time.perf_counter()
     pixels = cli_io.Pixels(mean, std)
-    exe = build(model, inputs, shape, target, calibration, keep_float, threads, strict, pixels)
+    exe = build(model, inputs, shape, target, calibration, keep_float, threads, strict, pixels, winograd=winograd)
     exe.save(output)
     if plan:
         out.print(plan_table(exe))

@@ -16,6 +16,7 @@ from irkit.ir.opdef import OpDef, lookup
 from irkit.ir.text import MAX_DEPTH, NUMBER_NAME, type_text
 from irkit.ir.types import Array, DType, Encoding, Literal, Quant, TensorType
 
+_ENCODING = {"order", "sparse", "winograd"}
 _TOKEN = re.compile(
     r"""(?P<skip>(?:\s+|//[^\n]*)+)
       | (?P<value>%(?:[A-Za-z0-9_.$/-]+|"(?:[^"\\\n]|\\.)*"))
@@ -160,18 +161,20 @@ class Parser:
         """``{order=[0,2,3,1], sparse="csr"}``."""
         at = self.start
         fields = self.attrs()
-        if set(fields) - {"order", "sparse"}:
-            self.fail(f"expected order and sparse, got {', '.join(fields)}", at)
+        if set(fields) - _ENCODING:
+            self.fail(f"expected order, sparse and winograd, got {', '.join(fields)}", at)
         return self.make_encoding(fields, at)
 
     def make_encoding(self, fields: Mapping[str, Any], at: int) -> Encoding:
         """Check the fields of an encoding."""
-        order, sparse = fields.get("order"), fields.get("sparse")
+        order, sparse, winograd = (fields.get(k) for k in ("order", "sparse", "winograd"))
         if order is not None and not (isinstance(order, tuple) and all(type(a) is int for a in order)):
             self.fail("order: expected a list of axes", at)
         if sparse is not None and not isinstance(sparse, str):
             self.fail("sparse: expected a string", at)
-        return Encoding(order, sparse)
+        if winograd is not None and type(winograd) is not int:
+            self.fail("winograd: expected an integer", at)
+        return Encoding(order, sparse, winograd)
 
     def type(self) -> TensorType:
         """``i8[1,784]{q=#q0, order=[1,0]}``."""
@@ -185,8 +188,8 @@ class Parser:
         quant = fields.pop("q", None)
         if quant is not None and not isinstance(quant, Quant):
             self.fail("q: expected a quantization alias", at)
-        if set(fields) - {"order", "sparse"}:
-            self.fail(f"expected q, order and sparse, got {', '.join(fields)}", at)
+        if set(fields) - _ENCODING:
+            self.fail(f"expected q, order, sparse and winograd, got {', '.join(fields)}", at)
         try:
             return TensorType(shape, dtype, quant, self.make_encoding(fields, at))
         except IRError as e:

@@ -59,6 +59,8 @@ def type_text(t: TensorType, quant: str | None = None) -> str:
         extra.append(f"order=[{','.join(map(str, t.encoding.order))}]")
     if t.encoding.sparse is not None:
         extra.append(f"sparse={json.dumps(t.encoding.sparse)}")
+    if t.encoding.winograd is not None:
+        extra.append(f"winograd={t.encoding.winograd}")
     return f"{t.dtype.value}[{','.join(map(str, t.shape))}]" + (f"{{{', '.join(extra)}}}" if extra else "")
 
 
@@ -137,6 +139,7 @@ class _Printer:
         if isinstance(x, Encoding):
             parts = [] if x.order is None else [f"order=[{','.join(map(str, x.order))}]"]
             parts += [] if x.sparse is None else [f"sparse={json.dumps(x.sparse)}"]
+            parts += [] if x.winograd is None else [f"winograd={x.winograd}"]
             return f"{{{', '.join(parts)}}}"
         if isinstance(x, TensorType):
             return self.type(x)

@@ -114,11 +114,13 @@ class Encoding:
     """How a tensor is stored; never changes what it means.
 
     ``order`` lists logical axes from outermost to innermost in memory (None: row-major); ``sparse`` names a sparse
-    storage of a constant (``"csr"``: rows are axis 0, columns the remaining axes flattened in storage order).
+    storage of a constant (``"csr"``: rows are axis 0, columns the remaining axes flattened in storage order);
+    ``winograd`` marks constant 3x3 filters that kernels transform for output tiles of so many rows and columns.
     """
 
     order: tuple[int, ...] | None = None
     sparse: str | None = None
+    winograd: int | None = None
 
     def __post_init__(self) -> None:
         if self.order is not None and self.order == tuple(range(len(self.order))):

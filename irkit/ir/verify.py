@@ -14,6 +14,7 @@ from irkit.ir.text import same_attr, type_text
 from irkit.ir.types import DType, Encoding, Literal, Quant, TensorType
 
 SPARSE_ENCODINGS = ("csr",)
+WINOGRAD_TILES = (2, 4)
 _ACC_OPS = ("qconv2d", "qlinear")
 _INT32_MAX = 2**31 - 1
 
@@ -113,6 +114,8 @@ class _Checker:
             self.constant(op)
         elif any(r.type.encoding.sparse is not None for r in op.results):
             self.fail(op, "only a const may have a sparse encoding")
+        elif any(r.type.encoding.winograd is not None for r in op.results):
+            self.fail(op, "only a const may be marked for Winograd's method")
         if op.name in _ACC_OPS:
             self.accumulator(op)
 
@@ -197,6 +200,11 @@ class _Checker:
             self.fail(op, "its array is writable")
         if t.encoding.sparse == "csr" and t.rank < 2:
             self.fail(op, f"csr needs rank 2 or more, got {type_text(t)}")
+        if t.encoding.winograd is not None:
+            if t.encoding.winograd not in WINOGRAD_TILES:
+                self.fail(op, f"winograd: expected {' or '.join(map(str, WINOGRAD_TILES))}, got {t.encoding.winograd}")
+            if t.dtype is not DType.F32 or t.shape[2:] != (3, 3) or t.encoding.sparse is not None:
+                self.fail(op, f"winograd needs dense f32 filters of 3x3, got {type_text(t)}")
 
     def accumulator(self, op: Operation) -> None:
         """Prove that the int32 accumulator can't overflow: sum over k of |x - zero| * |w|, plus |bias|."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from irkit.ir.graph import Graph, Operation, Value
 from irkit.ir.passes import Effect, Pass
 from irkit.ir.rewrite import erase_dead, unique_names
-from irkit.ir.types import Encoding, TensorType, reshape_groups
+from irkit.ir.types import TensorType, reshape_groups
 from irkit.ir.verify import difference
 from irkit.ops import (
     concat,
@@ -107,7 +107,7 @@ class _Layout:
                 names=[v.name],
                 value=p.attrs["value"],
                 quant=p.attrs["quant"],
-                encoding=Encoding(order, v.type.encoding.sparse),
+                encoding=replace(v.type.encoding, order=order),
             )
             return new.result
         loc = user.loc or (p.loc if p is not None else "")

@@ -6,6 +6,7 @@ using V = irk::VecAvx2;
 #include "conv/broadcast.h"
 #include "conv/few_kernel.h"
 #include "conv/generic.h"
+#include "conv/winograd_kernel.h"
 
 namespace {
 constexpr irk::ConvTiles kT = irk::kConvAvx2;
@@ -18,4 +19,8 @@ extern "C" void irk_conv_f32_avx2(void* const* bufs, const void* params, int64_t
   if (const FewParams* few = static_cast<const ConvParams*>(params)->few)
     return run_few(kFewTable, bufs, *few, begin, end);
   run(kTable, bufs, params, begin, end);
+}
+
+extern "C" void irk_conv_winograd_avx2(void* const* bufs, const void* params, int64_t begin, int64_t end) {
+  run_winograd(kTable, bufs, params, begin, end);
 }

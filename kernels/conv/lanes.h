@@ -17,7 +17,7 @@ using irk::fma_lane;
 using irk::Weights;
 
 // The end of a tile whose last vector is partly used: `acc` holds it row by row.
-__attribute__((noinline)) void finish_part(const Tile& t, const float* acc, int rows, int vectors) {
+IRK_NOINLINE void finish_part(const Tile& t, const float* acc, int rows, int vectors) {
   const float32x4_t lo = vdupq_n_f32(t.lo), hi = vdupq_n_f32(t.hi);
   float* const* out = t.out;
   for (int i = 0; i < rows; i++) {

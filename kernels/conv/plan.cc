@@ -80,6 +80,8 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
+}  // namespace
+
 const ConvTiles& tiles_of(Isa isa) {
   switch (isa) {
     case Isa::avx2:
@@ -93,6 +95,8 @@ const ConvTiles& tiles_of(Isa isa) {
   }
 }
 
+namespace {
+
 // x86: cycles per k of a tile: two multiply-adds and two loads a cycle, and a chain of latency 4 for each accumulator.
 // NEON: instructions of four k, and a part of what a tile costs besides (conv/lanes.h).
 int64_t tile_cost(const ConvTiles& t, int64_t k, int64_t rows, int64_t nv) {
@@ -102,6 +106,8 @@ int64_t tile_cost(const ConvTiles& t, int64_t k, int64_t rows, int64_t nv) {
   }
   return max64(max64(rows * nv, rows + nv + 1), 8);
 }
+
+}  // namespace
 
 // Width in vectors of the panels that make `m` rows times `nvec` vectors, k deep, cheapest: of equal ones the widest,
 // which reads rows least often, or the narrowest, if weights come from afar and all but the first panel can be
@@ -120,6 +126,8 @@ int64_t choose_width(const ConvTiles& t, int64_t m, int64_t k, int64_t nvec, boo
   }
   return best;
 }
+
+namespace {
 
 // Padded copy of a vector for each group, zeros where `v` is null.
 float* pack_vector(StepContext& ctx, const float* v, int64_t groups, int64_t ocg, int64_t padded) {

@@ -48,6 +48,14 @@ bool suits_few(const ConvShape& s, Isa isa);
 Status plan_few(StepContext& ctx, const ConvShape& s, const KernelRow* row, const FewParams** params,
                 PreparedStep* out);
 
+// Plans a convolution step by Winograd's method, with output tiles of tile x tile pixels (conv/winograd.cc).
+Status plan_winograd(StepContext& ctx, const ConvShape& s, int64_t tile, PreparedStep* out);
+
+// Register tile of an ISA level, and the width in vectors of the panels that make m rows times nvec vectors of columns,
+// k deep, cheapest; `narrow`: weights come from afar.
+const ConvTiles& tiles_of(Isa isa);
+int64_t choose_width(const ConvTiles& t, int64_t m, int64_t k, int64_t nvec, bool narrow);
+
 // Plans a depthwise step (dwconv/prepare.cc) with the same inputs; `blocks` gets the channel blocks, the items of a
 // row.
 Status plan_dwconv(StepContext& ctx, const ConvShape& s, PreparedStep* out, int64_t* blocks);

@@ -1,5 +1,6 @@
 // conv: x f32 [N, H, W, C], w f32 [O, KH, KW, C / groups] constant, bias [O]?, residual?, slope [O or 1]?.
-// Attributes strides, pads (top, left, bottom, right), dilation, groups; act none | clip | leaky | prelu | hardswish.
+// Attributes strides, pads (top, left, bottom, right), dilation, groups; act none | clip | leaky | prelu | hardswish;
+// winograd 2 | 4, the edge of output tiles (absent: the direct sum).
 #include "conv/plan.h"
 
 namespace irk {
@@ -42,7 +43,10 @@ Status read_conv(StepContext& ctx, ConvShape* shape) {
 Status irk_prepare_conv(StepContext& ctx, PreparedStep* out) {
   ConvShape s;
   IRK_TRY(read_conv(ctx, &s));
-  return plan_conv(ctx, s, out);
+  if (!ctx.has("winograd")) return plan_conv(ctx, s, out);
+  int64_t tile;
+  IRK_TRY(ctx.attr_int("winograd", 2, 4, &tile));
+  return plan_winograd(ctx, s, tile, out);
 }
 
 }  // namespace irk

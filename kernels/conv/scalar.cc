@@ -5,6 +5,7 @@ using V = irk::VecScalar;
 }
 #include "conv/broadcast.h"
 #include "conv/generic.h"
+#include "conv/winograd_kernel.h"
 
 namespace {
 constexpr irk::ConvTiles kT = irk::kConvScalar;
@@ -13,4 +14,8 @@ constexpr TileTable kTable = make_table<kT.rows[1], kT.rows[2], kT.rows[3], kT.r
 
 extern "C" void irk_conv_f32_scalar(void* const* bufs, const void* params, int64_t begin, int64_t end) {
   run(kTable, bufs, params, begin, end);
+}
+
+extern "C" void irk_conv_winograd_scalar(void* const* bufs, const void* params, int64_t begin, int64_t end) {
+  run_winograd(kTable, bufs, params, begin, end);
 }

@@ -71,6 +71,7 @@ def test_optional_operands_quant_encoding_and_odd_names() -> None:
     )
     w = g.emit(ops.const, value=np.zeros((3, 40, 1, 1), np.int8), quant=q, encoding=Encoding((0, 2, 3, 1))).result
     g.emit(ops.const, value=np.zeros((20, 3), np.float32), encoding=Encoding(None, "csr"))
+    g.emit(ops.const, value=np.zeros((2, 4, 3, 3), np.float32), encoding=Encoding((0, 2, 3, 1), winograd=4))
     g.emit(ops.const, value=np.zeros((3, 0), bool))
     g.emit(ops.const, value=np.array([True, False]))
     g.emit(ops.const, value=np.arange(17), quant=None)
@@ -80,6 +81,7 @@ def test_optional_operands_quant_encoding_and_odd_names() -> None:
     text = print_graph(round_trip(g))
     assert '%"7"' in text
     assert 'sparse="csr"' in text
+    assert "order=[0,2,3,1], winograd=4" in text
     assert "order=[0,2,3,1]" in text
     assert "@q2.scale" in text
 
@@ -204,7 +206,7 @@ BAD = [
     ("#q0 = quant {scale=[0.5], sale=1}", "#q0: expected scale, zero and axis, got scale, sale"),
     ("#q0 = quant {scale=3}", "#q0: expected a list of numbers, got 3"),
     ("func @m(%x: f32[2]{order=[1,0]}) {\n}", "line 1, column 13: storage order (1, 0) is not a permutation"),
-    ("func @m(%x: f32[2]{odor=[0]}) {\n}", "expected q, order and sparse, got odor"),
+    ("func @m(%x: f32[2]{odor=[0]}) {\n}", "expected q, order, sparse and winograd, got odor"),
     (
         "func @m() {\n  %c = const() {value=f32[2]<1.0>} : f32[2]\n}",
         "line 2, column 23: f32[2] takes 2 elements, got 1",

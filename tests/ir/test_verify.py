@@ -159,6 +159,13 @@ def sparse_activation(g: Graph, op: Operation) -> bool:
 
 
 @breaker
+def winograd_activation(g: Graph, op: Operation) -> bool:
+    for r in op.results[:1]:
+        r.type = replace(r.type, encoding=Encoding(winograd=4))
+    return bool(op.results)
+
+
+@breaker
 def scales_do_not_fit(g: Graph, op: Operation) -> bool:
     for r in op.results[:1]:
         q = Quant((0.5,) * 99, (0,) * 99, 0)
@@ -595,3 +602,20 @@ def test_unknown_weights_count_as_the_largest() -> None:
     verify(accumulating(4000, 0, 0, None, const_w=False))
     with pytest.raises(IRError, match="may overflow"):
         verify(accumulating(140_000, 0, 0, None, const_w=False))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "encoding", "message"),
+    [
+        ((2, 2, 3, 3), np.float32, Encoding(winograd=3), "winograd: expected 2 or 4, got 3"),
+        ((2, 2, 5, 5), np.float32, Encoding(winograd=2), "winograd needs dense f32 filters of 3x3"),
+        ((2, 2, 3, 3), np.float64, Encoding(winograd=2), "winograd needs dense f32 filters of 3x3"),
+        ((2, 2, 3, 3), np.float32, Encoding(None, "csr", 2), "winograd needs dense f32 filters of 3x3"),
+    ],
+)
+def test_winograd_filters(shape: tuple[int, ...], dtype: type, encoding: Encoding, message: str) -> None:
+    g = Graph()
+    g.emit(ops.const, value=np.zeros(shape, dtype), encoding=encoding)
+    g.emit(ops.return_)
+    with pytest.raises(IRError, match=message):
+        verify(g)

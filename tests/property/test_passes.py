@@ -18,7 +18,7 @@ from irkit.ir.verify import difference, verify
 from tests.property.graphs import graphs, sample_inputs
 
 EXACT = ["dce", "cse", "fold-constants", "fold-constants{limit=4}", "fuse", "layout", "sparsify{density=1.0}"]
-ROUNDING = ["canonicalize", "fold-bn"]
+ROUNDING = ["canonicalize", "fold-bn", "winograd{tile=4}"]
 FULL = "canonicalize,fold-constants,fold-bn,canonicalize,fold-constants,cse,dce,sparsify,fuse,layout,dce"
 PROFILE = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -40,6 +40,8 @@ def _merge(group: Sequence[Step], length: int, depthwise: int) -> Step | None:
     first = group[0] if depthwise == 1 else None
     last = group[-1] if depthwise < length - 1 else None
     middle = group[depthwise]
+    if any("winograd" in s.attrs for s in group):  # tiles of several rows
+        return None
     for s in (first, last):
         if s is not None and (s.attrs["groups"] != 1 or s.outputs[0].type.shape[3] > MAX_WIDTH):
             return None

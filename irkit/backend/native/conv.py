@@ -8,6 +8,7 @@ from irkit.backend.kernel import Step, lowering
 from irkit.backend.native.anchor import NHWC, Anchor, anchor_of, join, stored
 from irkit.ir.graph import Operation
 from irkit.ops import conv2d, fused
+from irkit.ops.winograd import winograd_products
 
 
 def conv_attrs(a: Anchor) -> dict[str, Any]:
@@ -29,6 +30,11 @@ def lower_conv(op: Operation) -> Step | None:
     if a is None or a.x.type.order != NHWC or a.out.type.order != NHWC:
         return None
     groups = a.op.attrs["groups"]
-    note = join(a.note, f"{groups} groups" if groups > 1 else "")
+    attrs, tile, method = conv_attrs(a), a.w.type.encoding.winograd, ""
+    if tile is not None:
+        attrs["winograd"] = tile
+        saved = 1 - winograd_products(a.out.type.shape, tile) / (9 * a.out.type.size)
+        method = f"Winograd F({tile}x{tile}, 3x3): {saved:.0%} fewer multiplications"
+    note = join(method, a.note, f"{groups} groups" if groups > 1 else "")
     inputs = [a.x, stored(a.w, a.weights, NHWC, "ohwi"), *a.epilogue]
-    return Step("conv", inputs, [a.out], conv_attrs(a), macs=conv_macs(a), note=note)
+    return Step("conv", inputs, [a.out], attrs, macs=conv_macs(a), note=note)
