@@ -40,6 +40,7 @@ from irkit.errors import BenchError, IrkitError  # noqa: E402
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 out = Console(width=None if sys.stdout.isatty() else 160)
 OURS = "irkit"
+LOADERS = Path(__file__).with_name("engines.py")
 FILES = {OURS: {"fp32": (".irk",), "int8": (".int8.irk",)}, **{name: e.files for name, e in ENGINES.items()}}
 SUFFIXES = sorted({s for files in FILES.values() for names in files.values() for s in names}, key=len, reverse=True)
 
@@ -161,7 +162,7 @@ def _jobs(
             continue
         jobs[engine] = Job(
             f"{engine}, {name}, {precision}", folder / f"{name}{suffixes[0]}", 1, inputs,
-            engine=None if engine == OURS else ENGINES[engine].__name__, loaders=Path(__file__).with_name("engines.py"),
+            engine=None if engine == OURS else ENGINES[engine].__name__, loaders=LOADERS,
             python=pythons.get(engine, Path(sys.executable)), env=irkit_environment() if engine == OURS else {},
             outputs=answers / f"{engine}.npz",
         )  # fmt: skip
