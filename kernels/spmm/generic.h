@@ -74,13 +74,13 @@ void channel(const SpmmParams& p, const float* x, int64_t c, float* tile) {
   const V::F b = V::set(p.bias[c]);
   IRK_UNROLL for (int j = 0; j < NV; j++) acc[j] = b;
   const int64_t width = p.width;
+  const float* const values = p.values;
+  const uint16_t* const columns = p.columns;
   const int32_t* begin = p.begin + c * p.segments;
   for (int64_t s = 0; s < p.segments; s++, begin++, x += irk::kSpmmSegment * width) {
-    const float* value = p.values + begin[0];
-    const uint16_t* column = p.columns + begin[0];
-    for (const float* end = p.values + begin[1]; value < end; value++, column++) {
-      const V::F v = V::set(*value);
-      const float* row = x + *column * width;
+    for (int64_t i = begin[0], end = begin[1]; i < end; i++) {
+      const V::F v = V::set(values[i]);
+      const float* row = x + columns[i] * width;
       IRK_UNROLL for (int j = 0; j < NV; j++) acc[j] = V::fma(V::load(row + j * V::N), v, acc[j]);
     }
   }
