@@ -2,7 +2,8 @@
 
     python -m bench.kernels time qconv dwconv.f32 --isa avx2     some families or rows, on some levels
     python -m bench.kernels time --json kernels.json             all of them; a minute or two
-    python -m bench.kernels record                               the shapes anew, after a change of the compiler
+    python -m bench.kernels record                               the shapes anew, after a change of the compiler;
+                                                                 or of some networks, by name
 
 Each shape is a plan of one step with made-up data, run by the runtime itself and timed by its profile, again and again
 on the same data: as warm as its size allows. A row without a shape is an error, so that no new kernel is forgotten.
@@ -159,9 +160,11 @@ def time_command(
 
 
 @app.command("record")
-def record_command() -> None:
+def record_command(
+    networks: Annotated[list[str] | None, typer.Argument(help="Some networks only; default: all.")] = None,
+) -> None:
     """Compile the networks and write bench/shapes.json."""
-    found = recorded.record()
+    found = recorded.record(networks or ())
     tasks(rows_here(), found)  # complains about rows without a shape
     recorded.save(found)
     out.print(f"{recorded.FILE}: {len(found)} shapes of {len({s.row for s in found})} rows")

@@ -3,7 +3,8 @@
 A shape is one step of a plan without its data: family, attributes, operands (dtype, storage shape, constant or not,
 quantization), and the kernel table's row ("conv.f32") that runs it. Recorded are the networks of bench/zoo.py in fp32
 and int8, and parts of others for what those lack: the blocks of MobileNetV3 and of ViT-Tiny at their sizes, decoders
-of segmentation networks, label maps. `python -m bench.kernels record` makes the file again.
+of segmentation networks, label maps. `python -m bench.kernels record [NETWORK ...]` makes the file again, all of it or
+what these networks give.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from irkit.errors import BenchError
 from irkit.ir.types import Array, DType
 
 FILE = Path(__file__).with_name("shapes.json")
+LABELS = ("i16", "i32", "i64")
+EXTREME = "qconv.s8s8any"
 VALIDATED = ("qsoftmax", "resize")  # families whose integer constants (tables, indices) are kept as they are
 MOST = 64  # shapes of one row: the heaviest, and some of the lightest
 
@@ -111,27 +116,43 @@ def _sizes(attrs: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in attrs.items() if not isinstance(v, float)}
 
 
-def record() -> list[Shape]:
-    """The shapes of all networks, compiled now."""
+def networks() -> dict[str, Callable[[str], Any]]:
+    """Makers of compiled models, by network; each takes a precision, or one of ``LABELS`` for label maps."""
     from bench import zoo
 
-    found: list[Shape] = []
-    for name in zoo.NETS:
-        for precision in zoo.PRECISIONS:
-            found += shapes_of(zoo.compiled(name, f"native-{precision}"), f"{name}.{precision}")
-    for name, net, shape in parts():
-        for precision in zoo.PRECISIONS:
-            found += shapes_of(_compiled(net, shape, precision), f"{name}.{precision}")
-    for dtype in ("i16", "i32", "i64"):
-        found += shapes_of(_label_map(dtype), f"label_map.{dtype}")
+    found: dict[str, Callable[[str], Any]] = {n: partial(_of_zoo, n) for n in zoo.NETS}
+    found |= {name: partial(_compiled, net, shape) for name, net, shape in parts()}
+    return found | {"label_map": _label_map}
+
+
+def record(names: Sequence[str] = ()) -> list[Shape]:
+    """The shapes of all networks, compiled now; or of some, together with those that the file has of others."""
+    from bench import zoo
+
+    makers = networks()
+    if unknown := set(names) - set(makers):
+        raise BenchError(f"unknown network {', '.join(sorted(unknown))}; known: {', '.join(makers)}")
+    found = [s for s in load() if s.row != EXTREME] if names else []
+    for s in found:
+        s.nets = [n for n in s.nets if n.rpartition(".")[0] not in names]
+    found = [s for s in found if s.nets]
+    for name in names or makers:
+        for kind in LABELS if name == "label_map" else zoo.PRECISIONS:
+            found += shapes_of(makers[name](kind), f"{name}.{kind}")
     return [*unique(found), extreme(found)]
+
+
+def _of_zoo(name: str, precision: str) -> Any:
+    from bench import zoo
+
+    return zoo.compiled(name, f"native-{precision}")
 
 
 def extreme(found: Sequence[Shape]) -> Shape:
     """A convolution whose weights are all -128: Armv8.0 has a kernel for pairs of those."""
     s = min((s for s in found if s.row == "qconv.s8s8" and s.macs > 1e6), key=lambda s: (s.macs, s.title))
     inputs = [t and {**t, **({"fill": -128} if t["const"] and t["dtype"] == "i8" else {})} for t in s.inputs]
-    return replace(s, row="qconv.s8s8any", inputs=inputs)
+    return replace(s, row=EXTREME, inputs=inputs)
 
 
 def _compiled(net: Any, shape: tuple[int, ...], precision: str) -> Any:

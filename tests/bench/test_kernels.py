@@ -86,6 +86,18 @@ def test_the_same_shape_is_kept_once_and_the_heaviest_are() -> None:
     assert [s.macs for s in found] == [12, 11, 10, 9, 8, 7, 2, 1] and found[0].nets == ["a", "b"]
 
 
+def test_recording_one_network_keeps_the_others(monkeypatch: pytest.MonkeyPatch, artifact: Path) -> None:
+    exe = irkit.load(artifact)
+    monkeypatch.setattr(shapes, "networks", lambda: {"kws_dscnn": lambda precision: exe})
+    found = shapes.record(["kws_dscnn"])
+    own = {s.row for s in shapes.shapes_of(exe, "")}
+    assert own == {s.row for s in found if {"kws_dscnn.int8", "kws_dscnn.fp32"} & set(s.nets)}
+    assert {s.row for s in found} == {s.row for s in SHAPES}  # of the others
+    assert [s for s in found if s.nets == ["resnet50.fp32"]] == [s for s in SHAPES if s.nets == ["resnet50.fp32"]]
+    with pytest.raises(BenchError, match="unknown network vgg; known: kws_dscnn"):
+        shapes.record(["vgg"])
+
+
 def test_saved_and_loaded(tmp_path: Path) -> None:
     shapes.save(SHAPES[:3], tmp_path / "s.json")
     assert shapes.load(tmp_path / "s.json") == SHAPES[:3]
