@@ -10,17 +10,18 @@ using V = irk::VecAvx512;
 
 namespace {
 constexpr irk::ConvTiles kT = irk::kConvAvx512;
-constexpr TileTable kTable = make_table<kT.rows[1], kT.rows[2], kT.rows[3], kT.rows[4]>();
+constexpr TileTable kNearTable = make_table<false, kT.rows[1], kT.rows[2], kT.rows[3], kT.rows[4]>();
+constexpr TileTable kFarTable = make_table<true, kT.rows[1], kT.rows[2], kT.rows[3], kT.rows[4]>();
 constexpr const int* kF = irk::kFewAvx512;
 constexpr FewTable kFewTable = few_table<kF[1], kF[2], kF[3], kF[4]>(kF);
 }  // namespace
 
 extern "C" void irk_conv_f32_avx512(void* const* bufs, const void* params, int64_t begin, int64_t end) {
-  if (const FewParams* few = static_cast<const ConvParams*>(params)->few)
-    return run_few(kFewTable, bufs, *few, begin, end);
-  run(kTable, bufs, params, begin, end);
+  const ConvParams& p = *static_cast<const ConvParams*>(params);
+  if (p.few) return run_few(kFewTable, bufs, *p.few, begin, end);
+  run(p.prefetch ? kFarTable : kNearTable, bufs, params, begin, end);
 }
 
 extern "C" void irk_conv_winograd_avx512(void* const* bufs, const void* params, int64_t begin, int64_t end) {
-  run_winograd(kTable, bufs, params, begin, end);
+  run_winograd(static_cast<const WinogradParams*>(params)->prefetch ? kFarTable : kNearTable, bufs, params, begin, end);
 }

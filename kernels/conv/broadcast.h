@@ -4,6 +4,8 @@
 
 namespace {
 
+constexpr int kNear = 16;  // steps between the prefetch of weights to the first-level cache and their use
+
 // Residual, clip and store of a finished tile.
 template <int MR, int NV>
 IRK_INLINE void finish(const Tile& t, V::F (&acc)[MR][NV]) {
@@ -38,7 +40,22 @@ IRK_INLINE void finish(const Tile& t, V::F (&acc)[MR][NV]) {
   }
 }
 
-template <int MR, int NV>
+// One step: a row of weights times one input of each row.
+template <int MR, int NV, bool Far>
+IRK_INLINE void multiply(V::F (&acc)[MR][NV], const float* const (&a)[MR], int64_t k, const float* w) {
+  V::F b[NV];
+  IRK_UNROLL for (int j = 0; j < NV; j++) {
+    b[j] = V::load(w + j * V::N);
+    if (Far && NV > 1) __builtin_prefetch(w + (kNear * NV + j) * V::N, 0, 3);
+  }
+  IRK_UNROLL for (int i = 0; i < MR; i++) {
+    const V::F x = V::set(a[i][k]);
+    IRK_UNROLL for (int j = 0; j < NV; j++) acc[i][j] = V::fma(x, b[j], acc[i][j]);
+  }
+}
+
+// Far: weights are not in the first-level cache, and those to come not even in the second-level one.
+template <int MR, int NV, bool Far>
 void tile(const Tile& t) {
   V::F acc[MR][NV];
   IRK_UNROLL for (int j = 0; j < NV; j++) {
@@ -50,20 +67,11 @@ void tile(const Tile& t) {
   const char* ahead = t.ahead;
   for (int64_t tap = 0; tap < t.taps; tap++, rows += MR) {
     const float* a[MR];
-    IRK_UNROLL for (int i = 0; i < MR; i++) a[i] = rows[i];
-    for (int64_t left = t.run; left > 0;) {
-      const int64_t n = left < t.chunk ? left : t.chunk;
-      left -= n;
-      IRK_UNROLL for (int i = 0; i < MR; i++) a[i] += n;
-      for (int64_t k = -n; k != 0; k++, w += NV * V::N) {  // up to 0: the end needs no register
-        V::F b[NV];
-        IRK_UNROLL for (int j = 0; j < NV; j++) b[j] = V::load(w + j * V::N);
-        IRK_UNROLL for (int i = 0; i < MR; i++) {
-          const V::F x = V::set(a[i][k]);
-          IRK_UNROLL for (int j = 0; j < NV; j++) acc[i][j] = V::fma(x, b[j], acc[i][j]);
-        }
-      }
-      for (int64_t l = 0; l < t.lines; l++, ahead += 64) __builtin_prefetch(ahead, 0, 2);
+    IRK_UNROLL for (int i = 0; i < MR; i++) a[i] = rows[i] + t.run;
+    int64_t k = -t.run;  // up to 0: the end needs no register
+    _Pragma("GCC unroll 2") for (; k != 0; k++, w += NV * V::N, ahead += t.ahead_step) {
+      if (Far) __builtin_prefetch(ahead, 0, 2);
+      multiply<MR, NV, Far>(acc, a, k, w);
     }
   }
   finish<MR, NV>(t, acc);

@@ -17,21 +17,23 @@ namespace irk {
 
 constexpr int kConvMaxVec = 4;  // widest register tile, in vectors
 
-// Register tile of an ISA: lanes of a vector, most rows for 1..4 vectors of columns (0: not used), and whether the tile
-// can prefetch weights.
+// Register tile of an ISA: lanes of a vector, most rows for 1..4 vectors of columns (0: not used), how much slower than
+// the others a tile of that width is, in percent (measured: weights near by, and from afar), and whether the tile can
+// prefetch weights.
 struct ConvTiles {
   int lanes;
   int rows[kConvMaxVec + 1];
+  int slower[2][kConvMaxVec + 1];
   bool prefetch;
 };
 #if defined(__aarch64__)  // where every CPU has NEON, small code will do
-constexpr ConvTiles kConvScalar = {1, {0, 4, 0, 0, 0}, true};
+constexpr ConvTiles kConvScalar = {1, {0, 4, 0, 0, 0}, {}, false};
 #else
-constexpr ConvTiles kConvScalar = {1, {0, 4, 4, 4, 4}, true};
+constexpr ConvTiles kConvScalar = {1, {0, 4, 4, 4, 4}, {}, false};
 #endif
-constexpr ConvTiles kConvAvx2 = {8, {0, 8, 6, 4, 0}, true};
-constexpr ConvTiles kConvAvx512 = {16, {0, 14, 12, 8, 6}, true};
-constexpr ConvTiles kConvNeon = {4, {0, 8, 8, 6, 5}, false};
+constexpr ConvTiles kConvAvx2 = {8, {0, 8, 6, 4, 0}, {{0, 5, 0, 3, 0}, {0, 5, 0, 3, 0}}, true};
+constexpr ConvTiles kConvAvx512 = {16, {0, 14, 12, 9, 6}, {{0, 5, 3, 1, 0}, {0, 5, 2, 0, 2}}, true};
+constexpr ConvTiles kConvNeon = {4, {0, 8, 8, 6, 5}, {}, false};
 
 struct ConvPhase {
   int64_t grid_h, grid_w;  // pixels of one image in this phase
@@ -41,6 +43,7 @@ struct ConvPhase {
   int64_t taps, nx;        // nx of them in a row of the window
   const int32_t *dy, *dx;  // input offset of each tap
   const int64_t* tap_off;  // the same in floats
+  bool flat;               // one tap, stride 1: the rows of a work item are input pixels one after the other
   int64_t merge;           // > 1: so many consecutive taps are contiguous in memory where x is in [x0, x1)
   const float* w;          // packed weights
   int64_t first_item;

@@ -8,7 +8,6 @@ namespace {
 using irk::ConvParams;
 using irk::ConvPhase;
 
-constexpr int64_t kChunk = 16;        // steps between prefetches
 constexpr int64_t kAhead = 16 << 10;  // bytes ahead when a panel is used only once
 
 // The activations that a clip can't express, over the finished columns of a tile (still in the first-level cache).
@@ -140,6 +139,16 @@ RowTile point(const ConvParams& p, const ConvPhase& ph, const float* x, float* y
   return {rows, ph.taps / step, p.icg * step, 0};
 }
 
+// The same where a row is one input pixel and all `rows` of them are at equal distances.
+void line_up(const ConvParams& p, const ConvPhase& ph, const float* x, float* y, int64_t m0, int64_t rows, float** out,
+             const float** table) {
+  const int64_t i = m0 / ph.grid_w, j = m0 - i * ph.grid_w;
+  x += (wrap(i, p.in_rows) * p.iw + j) * p.ic;
+  y += (wrap(i, p.out_rows) * p.ow + j) * p.oc;
+  for (int64_t r = 0; r < rows; r++) table[r] = x + r * p.ic;
+  for (int64_t r = 0; r < rows; r++) out[r] = y + r * p.oc;
+}
+
 // Grid rows [m0, m1) of a phase times panels [p0, p1) of a group.
 template <class Table>
 void block(const ConvParams& p, const ConvPhase& ph, const Table& fns, void* const* bufs, int64_t g, int64_t m0,
@@ -154,12 +163,19 @@ void block(const ConvParams& p, const ConvPhase& ph, const Table& fns, void* con
   const int64_t k = ph.taps * p.icg;
   const int64_t m = m1 - m0, tiles = (m + p.max_rows - 1) / p.max_rows;
   RowTile rt[64];
+  const int64_t rows = m / tiles, more = m - tiles * rows;  // the last `more` tiles have a row more
   int64_t used = 0;
-  for (int64_t t = 0; t < tiles; t++) {
-    const int64_t a = t * m / tiles, b = (t + 1) * m / tiles;
-    rt[t] = point(p, ph, x, y, m0 + a, b - a, out + a, table + used, window + a * k);
-    rt[t].first = used;
-    used += rt[t].rows * rt[t].taps;
+  if (ph.flat) line_up(p, ph, x, y, m0, m, out, table);
+  for (int64_t t = 0, a = 0; t < tiles; t++) {
+    const int64_t n = rows + (t >= tiles - more);
+    if (ph.flat) {
+      rt[t] = {n, 1, p.icg, a};
+    } else {
+      rt[t] = point(p, ph, x, y, m0 + a, n, out + a, table + used, window + a * k);
+      rt[t].first = used;
+      used += n * rt[t].taps;
+    }
+    a += n;
   }
   for (int64_t q = p0; q < p1; q++) {
     const int64_t v0 = q * p.nvec / p.panels, nv = (q + 1) * p.nvec / p.panels - v0, c0 = v0 * V::N;
@@ -176,14 +192,12 @@ void block(const ConvParams& p, const ConvPhase& ph, const Table& fns, void* con
     t.clips = p.act.lo != -__builtin_inff() || p.act.hi != __builtin_inff();
     // While the tiles of this panel are computed, the next one comes closer, an equal part with each tile.
     const int64_t panel = nv * V::N * k * 4, distance = tiles > 1 || panel < kAhead ? panel : kAhead;
-    const bool ahead = p.prefetch && k >= kChunk;
-    t.lines = ahead ? (kChunk * nv * V::N * 4 + 64 * tiles - 1) / (64 * tiles) : 0;
+    t.ahead_step = p.prefetch ? (nv * V::N * 4 + tiles - 1) / tiles : 0;
     float** o = out;
     for (int64_t r = 0; r < tiles; r++) {
       t.rows = table + rt[r].first;
       t.taps = rt[r].taps;
       t.run = rt[r].run;
-      t.chunk = ahead ? kChunk : t.run;
       t.ahead = reinterpret_cast<const char*>(t.w) + distance + r * panel / tiles;
       t.out = o;
       fns.fn[nv][rt[r].rows](t);
@@ -215,21 +229,21 @@ struct TileTable {
   TileFn fn[irk::kConvMaxVec + 1][17];
 };
 
-template <int NV, int MR>
+template <bool Far, int NV, int MR>
 constexpr void fill_rows(TileTable& t) {
   if constexpr (MR > 0) {
-    t.fn[NV][MR] = tile<MR, NV>;
-    fill_rows<NV, MR - 1>(t);
+    t.fn[NV][MR] = tile<MR, NV, Far>;
+    fill_rows<Far, NV, MR - 1>(t);
   }
 }
 
-template <int R1, int R2, int R3, int R4>
+template <bool Far, int R1, int R2, int R3, int R4>
 constexpr TileTable make_table() {
   TileTable t = {};
-  fill_rows<1, R1>(t);
-  fill_rows<2, R2>(t);
-  fill_rows<3, R3>(t);
-  fill_rows<4, R4>(t);
+  fill_rows<Far, 1, R1>(t);
+  fill_rows<Far, 2, R2>(t);
+  fill_rows<Far, 3, R3>(t);
+  fill_rows<Far, 4, R4>(t);
   return t;
 }
 

@@ -65,7 +65,7 @@ IRK_INLINE void finish(const Tile& t, float32x4_t (&acc)[MR][NV]) {
   }
 }
 
-template <int MR, int NV>
+template <int MR, int NV, bool Far>
 void tile(const Tile& t) {
   float32x4_t acc[MR][NV];
   IRK_UNROLL for (int j = 0; j < NV; j++) {

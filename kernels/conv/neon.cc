@@ -9,7 +9,7 @@ using V = irk::VecNeon;
 
 namespace {
 constexpr irk::ConvTiles kT = irk::kConvNeon;
-constexpr TileTable kTable = make_table<kT.rows[1], kT.rows[2], kT.rows[3], kT.rows[4]>();
+constexpr TileTable kTable = make_table<false, kT.rows[1], kT.rows[2], kT.rows[3], kT.rows[4]>();
 }  // namespace
 
 extern "C" void irk_conv_f32_neon(void* const* bufs, const void* params, int64_t begin, int64_t end) {

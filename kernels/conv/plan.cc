@@ -97,32 +97,34 @@ const ConvTiles& tiles_of(Isa isa) {
 
 namespace {
 
-// x86: cycles per k of a tile: two multiply-adds and two loads a cycle, and a chain of latency 4 for each accumulator.
-// NEON: instructions of four k, and a part of what a tile costs besides (conv/lanes.h).
-int64_t tile_cost(const ConvTiles& t, int64_t k, int64_t rows, int64_t nv) {
+// Time of a tile. x86, in half cycles: two multiply-adds and two loads a cycle, a chain of latency 4 for each
+// accumulator, and what a tile costs besides. NEON: instructions of four k, and a part of what a tile costs besides
+// (conv/lanes.h).
+int64_t tile_cost(const ConvTiles& t, int64_t k, int64_t rows, int64_t nv, bool far) {
   if (t.lanes == kConvNeon.lanes) {
     const int64_t loads = nv < 3 ? nv : 4;
     return 4 * rows * nv + rows + loads + 2 + (320 + 32 * rows * (nv + 1)) / max64(k, 1);
   }
-  return max64(max64(rows * nv, rows + nv + 1), 8);
+  const int64_t step = max64(max64(rows * nv, rows + nv + 1), 8);
+  return k * step * (100 + t.slower[far][nv]) / 100 + 60 + 2 * rows * nv;
 }
 
 }  // namespace
 
 // Width in vectors of the panels that make `m` rows times `nvec` vectors, k deep, cheapest: of equal ones the widest,
-// which reads rows least often, or the narrowest, if weights come from afar and all but the first panel can be
-// prefetched.
-int64_t choose_width(const ConvTiles& t, int64_t m, int64_t k, int64_t nvec, bool narrow) {
+// which reads rows least often. Weights that come from afar cost most in the first panel, which nothing prefetches.
+int64_t choose_width(const ConvTiles& t, int64_t m, int64_t k, int64_t nvec, bool far) {
   int64_t best = 1, best_cost = INT64_MAX;
   for (int64_t nv = 1; nv <= kConvMaxVec; nv++) {
     if (!t.rows[nv] || nv > nvec) continue;
     const int64_t panels = ceil_div(nvec, nv), wide = nvec - panels * (nvec / panels), width = nvec / panels;
     const int64_t tiles = ceil_div(m, t.rows[nv]), more = m - tiles * (m / tiles), rows = m / tiles;
     auto column = [&](int64_t w) {
-      return more * tile_cost(t, k, rows + 1, w) + (tiles - more) * tile_cost(t, k, rows, w);
+      return more * tile_cost(t, k, rows + 1, w, far) + (tiles - more) * tile_cost(t, k, rows, w, far);
     };
-    const int64_t cost = (wide ? wide * column(width + 1) : 0) + (panels - wide) * column(width);
-    if (narrow ? cost < best_cost : cost <= best_cost) best = nv, best_cost = cost;
+    const int64_t first = far ? k * (width + (wide > 0)) * 36 : 0;
+    const int64_t cost = first + (wide ? wide * column(width + 1) : 0) + (panels - wide) * column(width);
+    if (cost <= best_cost) best = nv, best_cost = cost;
   }
   return best;
 }
@@ -184,9 +186,21 @@ void pack_weights(const ConvShape& s, const ConvParams& p, int lanes, const floa
     }
 }
 
+// Output pixel r reads input pixel r alone.
+bool pointwise(const ConvShape& s) {
+  return s.kh == 1 && s.kw == 1 && s.oh == s.ih && s.ow == s.iw && s.stride[0] == 1 && s.stride[1] == 1 &&
+         s.pad[0] == 0 && s.pad[1] == 0;
+}
+
 }  // namespace
 
-Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out) {
+Status plan_conv(StepContext& ctx, const ConvShape& shape, PreparedStep* out) {
+  ConvShape s = shape;
+  const bool flat = pointwise(s);
+  if (flat && !s.by_row) {  // all pixels make one row
+    s.iw = s.ow = s.n * s.oh * s.ow;
+    s.n = s.ih = s.oh = 1;
+  }
   const KernelRow* row = pick_kernel("conv", "f32", ctx.isa);
   if (!row) return fail(Code::internal, "%s: no conv kernel", ctx.loc);
   const ConvTiles& tiles = tiles_of(row->isa);
@@ -195,10 +209,10 @@ Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out) {
   const Status oom = fail(Code::out_of_memory, "%s: no memory for packed weights", ctx.loc);
   if (!p) return oom;
   *p = {};
-  if (suits_few(s, row->isa)) {
+  if (suits_few(shape, row->isa)) {
     out->fn = row->fn;
     out->params = p;
-    return plan_few(ctx, s, row, &p->few, out);
+    return plan_few(ctx, shape, row, &p->few, out);
   }
   p->ih = s.ih, p->iw = s.iw, p->ic = s.ic, p->icg = s.ic / s.groups;
   p->oh = s.oh, p->ow = s.ow, p->oc = s.oc, p->ocg = s.oc / s.groups;
@@ -251,6 +265,7 @@ Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out) {
     const int64_t ny = axis_taps(s, 0, ph.oy, ty, oy), nx = axis_taps(s, 1, ph.ox, tx, ox);
     ph.taps = ny * nx;
     ph.nx = nx;
+    ph.flat = flat;
     interior(oy, ny, p->in_step[0], s.ih, ph.grid_h, &ph.y0, &ph.y1);
     interior(ox, nx, p->in_step[1], s.iw, ph.grid_w, &ph.x0, &ph.x1);
     auto* dy = static_cast<int32_t*>(ctx.alloc->alloc(max64(ph.taps, 1) * 16));

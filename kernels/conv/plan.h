@@ -52,9 +52,9 @@ Status plan_few(StepContext& ctx, const ConvShape& s, const KernelRow* row, cons
 Status plan_winograd(StepContext& ctx, const ConvShape& s, int64_t tile, PreparedStep* out);
 
 // Register tile of an ISA level, and the width in vectors of the panels that make m rows times nvec vectors of columns,
-// k deep, cheapest; `narrow`: weights come from afar.
+// k deep, cheapest; `far`: weights come from afar.
 const ConvTiles& tiles_of(Isa isa);
-int64_t choose_width(const ConvTiles& t, int64_t m, int64_t k, int64_t nvec, bool narrow);
+int64_t choose_width(const ConvTiles& t, int64_t m, int64_t k, int64_t nvec, bool far);
 
 // Plans a depthwise step (dwconv/prepare.cc) with the same inputs; `blocks` gets the channel blocks, the items of a
 // row.

@@ -21,8 +21,8 @@ struct Tile {
   int64_t res;        // residual - output in bytes, used if has_res
   bool has_res, clips;
   float lo, hi;
-  const char* ahead;  // weights of the next panel to prefetch: `lines` cache lines for every `chunk` steps of a run
-  int64_t chunk, lines;
+  const char* ahead;   // weights to come, which the tile fetches to the second-level cache:
+  int64_t ahead_step;  // `ahead_step` bytes with every step of a run
 };
 
 }  // namespace

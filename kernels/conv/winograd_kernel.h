@@ -164,7 +164,6 @@ void multiply(const WinogradParams& p, const Table& fns, const float* v, const f
               float* m) {
   const int64_t width = nv * V::N, slice = p.ic * width, positions = (p.tile + 2) * (p.tile + 2);
   const int64_t tiles = (rows + p.max_rows - 1) / p.max_rows;
-  const bool ahead = p.prefetch && p.ic >= kChunk;
   Tile t;
   t.taps = 1;
   t.run = p.ic;
@@ -174,8 +173,7 @@ void multiply(const WinogradParams& p, const Table& fns, const float* v, const f
   t.has_res = t.clips = false;
   t.lo = -__builtin_inff();
   t.hi = __builtin_inff();
-  t.lines = ahead ? (kChunk * width * 4 + 64 * tiles - 1) / (64 * tiles) : 0;
-  t.chunk = ahead ? kChunk : p.ic;
+  t.ahead_step = p.prefetch ? (width * 4 + tiles - 1) / tiles : 0;
   for (int64_t k = 0; k < positions; k++, w += slice, v += p.v_step, m += p.m_step) {
     t.w = w;
     for (int64_t r = 0; r < tiles; r++) {
