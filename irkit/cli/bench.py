@@ -151,9 +151,15 @@ def show_machine(report: Any) -> None:
     m, b = report.machine, report.build
     commit = f" {b['commit']}" if b["commit"] else ""
     out.print(escape(f"{m['cpu']}, {len(m['affinity'])} CPU(s), {m['system']}; irkit {b['irkit']}{commit}, {b['isa']}"))
-    others = [r["others"] for r in report.rows if "others" in r]
-    if others and max(others) > NOISY:
-        err.print(f"[yellow]warning:[/] other processes kept up to {max(others):.1f} CPU(s) busy meanwhile")
+    warn_of_others([r["others"] for r in report.rows if "others" in r], "meanwhile")
+    found = [p["others"] for p in report.settings.get("peaks", {}).values()]
+    warn_of_others(found, "while this machine's limits were measured; measure them again with --peaks")
+
+
+def warn_of_others(busy: Sequence[float], when: str) -> None:
+    """Say so when other processes took more than a little of the CPUs."""
+    if max(busy, default=0.0) > NOISY:
+        err.print(f"[yellow]warning:[/] other processes kept up to {max(busy):.1f} CPU(s) busy {when}")
 
 
 def show_latency(rows: Sequence[dict[str, Any]]) -> None:
@@ -223,5 +229,4 @@ def show_peaks(counts: Sequence[int]) -> None:
     for level in found[0].gbs:
         table.add_row(f"reads from {level}, GB/s", *(f"{p.gbs[level]:.1f}" for p in found))
     _print(table)
-    if (most := max(p.others for p in found)) > NOISY:
-        err.print(f"[yellow]warning:[/] other processes kept up to {most:.1f} CPU(s) busy meanwhile")
+    warn_of_others([p.others for p in found], "meanwhile")

@@ -146,7 +146,6 @@ def run_command(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the results to an .npz.")] = None,
     shape: Shapes = None,
     threads: Threads = None,
-    repeat: Annotated[int, typer.Option("--repeat", "-n", min=1, help="Calls to time.")] = 1,
     top: Annotated[int, typer.Option("--top", min=0, help="Print the highest scores of each row.")] = 0,
     classes: Annotated[
         Path | None, typer.Option("--classes", help="Class names, one a line ('imagenet': built in).")
@@ -154,23 +153,16 @@ def run_command(
     mean: Mean = 0.0,
     std: Std = 1.0,
 ) -> None:
-    """Run an artifact (or a model, compiled on the fly to float) on arrays or images."""
+    """Run an artifact (or a model, compiled on the fly to float) on arrays or images; `irkit bench` times it."""
     exe = load_or_build(model, files, shape, threads)
     arrays = cli_io.read_inputs(files or (), exe.signature.inputs, cli_io.Pixels(mean, std))
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        results = exe.run_flat(arrays)
-        times.append(time.perf_counter() - start)
+    results = exe.run_flat(arrays)
     named = {
         name or f"output{i}": r for i, ((name, _), r) in enumerate(zip(exe.signature.outputs, results, strict=True))
     }
     labels = read_classes(classes)
     for name, r in named.items():
         show_result(name, r, top, labels)
-    if repeat > 1:
-        best, middle = min(times) * 1e3, float(np.median(times)) * 1e3
-        out.print(f"{repeat} calls on {exe.threads} thread(s): best {best:.3f} ms, median {middle:.3f} ms")
     if output is not None:
         with output.open("wb") as f:
             np.savez(f, **named)

@@ -135,6 +135,16 @@ def test_peaks_command() -> None:
     assert "reads from memory, GB/s" in text and "fp32." in text
 
 
+def test_other_load_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    from irkit.cli.bench import show_machine
+
+    show_machine(Report("latency", [{**row("latency"), "others": 0.05}]))
+    assert "warning" not in capsys.readouterr().err
+    show_machine(Report("latency", [{**row("latency"), "others": 0.7}], {"peaks": {"1": {"others": 1.5}}}))
+    said = capsys.readouterr().err
+    assert "kept up to 0.7 CPU(s) busy meanwhile" in said and "1.5 CPU(s) busy while this machine's limits" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["nothing.irk"], "artifact nothing.irk does not exist"), ([], "no .irk files in"),

@@ -107,9 +107,8 @@ def test_compile_then_run_gives_pytorchs_answer(here):
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
-def test_run_compiles_models_and_times_calls(here):
-    text = irk("run", *SMALL, "x.npy", "--repeat", 3)
-    assert "f32" in text.replace("float32", "f32") and re.search(r"3 calls on \d+ thread\(s\): best [\d.]+ ms", text)
+def test_run_compiles_models(here):
+    assert "float32[1, 5]" in irk("run", *SMALL, "x.npy")
 
 
 def test_int8_needs_calibration_and_takes_arrays(here):
