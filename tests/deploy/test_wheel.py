@@ -27,7 +27,8 @@ pytestmark = [pytest.mark.slow, builds.needs_arm64]
 MODELS = (*((name, "int8") for name in ZOO), ("onet", "fp32"), ("mini_xception", "fp32"))
 # What arm64 Python runs besides on_device.py: every twelfth of these tests on each CPU, other ones each time.
 KERNELS = ("qconv", "qdwconv", "qlinear", "qeltwise", "qtables", "conv", "winograd", "dwconv", "linear", "matmul",
-           "pool", "reduce", "norm", "softmax", "move", "spmm", "chain", "deconv", "eltwise", "artifact_file")  # fmt: skip
+           "pool", "reduce", "norm", "softmax", "move", "spmm", "chain", "deconv", "eltwise",
+           "artifact_file")  # fmt: skip
 TESTS = (*(f"tests/kernels/test_{k}.py" for k in KERNELS), "tests/ops/test_quantized.py", "tests/quant/test_ranges.py")
 EVERY = 12
 GRAPH = """func @main(%x: f32[1,8,9,9]) {
