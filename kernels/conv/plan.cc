@@ -210,6 +210,7 @@ Status plan_conv(StepContext& ctx, const ConvShape& shape, PreparedStep* out) {
   if (!p) return oom;
   *p = {};
   if (suits_few(shape, row->isa)) {
+    if (s.oc <= 8) row = pick_kernel("conv", "f32", Isa::avx2);  // whose vectors they fill
     out->fn = row->fn;
     out->params = p;
     return plan_few(ctx, shape, row, &p->few, out);
