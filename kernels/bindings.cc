@@ -321,6 +321,12 @@ class NativeModel {
     return out;
   }
 
+  std::vector<int> step_threads() const {
+    std::vector<int> out;
+    for (size_t i = 0; i < n_steps(); i++) out.push_back(model_->step_threads(static_cast<int64_t>(i)));
+    return out;
+  }
+
   void set_kernel(int64_t step, uintptr_t fn, uintptr_t params, int64_t items, int64_t grain, int64_t scratch,
                   const std::string& name, const py::object& keep_alive) {
     irk::PreparedStep k;
@@ -573,6 +579,7 @@ PYBIND11_MODULE(_native, m) {
       .def_property_readonly("inputs", [](const NativeModel& m) { return m.ports(true); })
       .def_property_readonly("outputs", [](const NativeModel& m) { return m.ports(false); })
       .def_property_readonly("kernels", &NativeModel::kernels)
+      .def_property_readonly("step_threads", &NativeModel::step_threads)
       .def_property_readonly("isa", &NativeModel::isa)
       .def_property_readonly("tree", &NativeModel::tree)
       .def_property_readonly("arena", &NativeModel::arena)

@@ -249,5 +249,6 @@ def attach_fallbacks(native: Any, graph: Callable[[], Graph], plan: Plan) -> Non
 
 
 def name_kernels(native: Any, plan: Plan) -> None:
-    """Fill the kernel column of the plan with what the runtime picked on this CPU."""
-    plan.rows = [replace(r, kernel=k or r.kernel) for r, k in zip(plan.rows, native.kernels, strict=True)]
+    """Fill the columns of the plan that the runtime decides on this CPU: kernels, and threads of each step."""
+    chosen = zip(plan.rows, native.kernels, native.step_threads, strict=True)
+    plan.rows = [replace(r, kernel=k or r.kernel, threads=n) for r, k, n in chosen]

@@ -32,6 +32,7 @@ class Row:
     bytes: int
     note: str
     kernel: str = ""
+    threads: int = 0  # that the step gets of a call, as it pays; 0: not known yet
 
 
 @dataclass
@@ -69,14 +70,15 @@ class Plan:
         return json.dumps(self.document, separators=(",", ":"), allow_nan=False)
 
     def __str__(self) -> str:
-        head = ("#", "layer", "op", "runs in", "kernel", "MMAC", "KB", "note")
+        head = ("#", "layer", "op", "runs in", "kernel", "thr", "MMAC", "KB", "note")
         table = [head]
         for i, r in enumerate(self.rows):
             mmac = f"{r.macs / 1e6:.2f}" if r.macs else ""
             kernel = r.kernel or r.family
-            table.append((str(i), r.layer, r.op, r.precision, kernel, mmac, f"{r.bytes / 1e3:.1f}", r.note))
+            threads = str(r.threads or "")
+            table.append((str(i), r.layer, r.op, r.precision, kernel, threads, mmac, f"{r.bytes / 1e3:.1f}", r.note))
         widths = [max(len(row[c]) for row in table) for c in range(len(head))]
-        right = {0, 5, 6}
+        right = {0, 5, 6, 7}
         lines = [
             "  ".join(
                 v.rjust(w) if c in right else v.ljust(w) for c, (v, w) in enumerate(zip(row, widths, strict=True))

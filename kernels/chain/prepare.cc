@@ -153,6 +153,7 @@ Status irk_prepare_chain(StepContext& ctx, PreparedStep* out) {
   out->params = p;
   out->items = p->n * p->bands;
   out->grain = 1;
+  out->grains = p->a.grains + p->b.grains + p->c.grains;
   out->scratch = ring + row + max64(p->a.scratch, max64(p->b.scratch, p->c.scratch));
   out->kernel = IRK_KERNEL_NAME("chain.f32", pick_kernel("dwconv", "f32", ctx.isa));
   return {};

@@ -192,6 +192,14 @@ bool pointwise(const ConvShape& s) {
          s.pad[0] == 0 && s.pad[1] == 0;
 }
 
+// About how many grains of time a convolution with m output pixels takes: a product is 10 ps on a machine with wide
+// vectors, an output as much as 20 of them, and so is each element of two where windows are copied together.
+double grains_of(const ConvShape& s, int64_t m, int64_t depth) {
+  const double pixels = static_cast<double>(m), outputs = pixels * static_cast<double>(s.oc);
+  const double copied = s.kh * s.kw > 1 && s.ic / s.groups < kFewChannels ? pixels * static_cast<double>(depth) : 0;
+  return (1.0 + outputs * static_cast<double>(depth) + 20 * outputs + 40 * copied) * 0.01 / kGrainNs;
+}
+
 }  // namespace
 
 Status plan_conv(StepContext& ctx, const ConvShape& shape, PreparedStep* out) {
@@ -245,6 +253,8 @@ Status plan_conv(StepContext& ctx, const ConvShape& shape, PreparedStep* out) {
   p->nvec = ceil_div(p->ocg, tiles.lanes);
   const int64_t padded = p->nvec * tiles.lanes;
   const int64_t depth = s.kh * s.kw * p->icg;
+  const double grains = grains_of(s, m, depth);
+  const int threads = ctx.threads_for(grains);
   // A single row takes weights as fast as they come: to fetch them ahead only costs.
   p->prefetch = tiles.prefetch && !s.by_row && m > 1 && m <= kFewRows && padded * depth * 4 > kNear;
   const int64_t width = choose_width(tiles, s.by_row ? s.ow : m, depth, p->nvec, p->prefetch);
@@ -300,8 +310,8 @@ Status plan_conv(StepContext& ctx, const ConvShape& shape, PreparedStep* out) {
   p->n_major = heavy && s.ih * s.iw * p->icg * s.n * 4 <= 2 * kCache;
   int64_t tiles_per_block = heavy ? kMaxTiles : 8;
   const int64_t all_tiles = ceil_div(m, p->max_rows);
-  if (ctx.threads > 1) {  // enough items for an even split; few wide panels alone would not be
-    const int64_t columns = p->n_major ? p->panels : 1, want = (p->n_major ? 4 : 8) * ctx.threads;
+  if (threads > 1) {  // enough items for an even split; few wide panels alone would not be
+    const int64_t columns = p->n_major ? p->panels : 1, want = (p->n_major ? 4 : 8) * threads;
     tiles_per_block = max64(1, min64(tiles_per_block, all_tiles * s.groups * nph * columns / want));
   }
   if (s.by_row && (s.groups != 1 || s.transposed || ceil_div(s.ow, p->max_rows) > kMaxTiles))
@@ -313,18 +323,18 @@ Status plan_conv(StepContext& ctx, const ConvShape& shape, PreparedStep* out) {
     p->block_rows = max64(p->block_rows, ceil_div(ph.m, ph.mblocks));
   }
   const int64_t row_items = phases[0].mblocks * s.groups * nph;
-  const int64_t want = ctx.threads > 1 ? 8 * ctx.threads : 1;
-  if (ctx.threads == 1 && phases[0].mblocks == 1) p->n_major = false;  // one block of rows: the same order in one item
+  const int64_t want = threads > 1 ? 8 * threads : 1;
+  if (threads == 1 && phases[0].mblocks == 1) p->n_major = false;  // one block of rows: the same order in one item
   p->nblocks = p->n_major ? p->panels : s.by_row || row_items >= want ? 1 : min64(p->panels, ceil_div(want, row_items));
   for (int64_t r = 0; r < nph; r++) {
     phases[r].first_item = first_item;
     first_item += phases[r].mblocks * p->nblocks * s.groups;
   }
-  const double item_macs = 1.0 + static_cast<double>(p->block_rows) * static_cast<double>(k * p->ocg / p->nblocks);
   out->fn = row->fn;
   out->params = p;
   out->items = first_item;
-  out->grain = 1 + static_cast<int64_t>(100000 / item_macs);
+  out->grains = grains;
+  out->grain = 1 + static_cast<int64_t>(static_cast<double>(first_item) / grains);
   out->scratch = conv_scratch(p->block_rows, p->max_rows, max_taps, p->window ? k : 0);
   out->kernel = IRK_KERNEL_NAME("conv.f32", row);
   return {};

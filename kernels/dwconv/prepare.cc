@@ -11,6 +11,7 @@ namespace irk {
 
 namespace {
 
+constexpr double kMacsOfGrain = 80000;
 constexpr int64_t kFirstLevel = 24 << 10;  // bytes of input rows that a channel block may keep in the cache
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -95,14 +96,16 @@ Status plan_dwconv(StepContext& ctx, const ConvShape& s, PreparedStep* out, int6
   const int64_t fit = x86 ? p->nvec : max64(2, kFirstLevel / max64(1, s.kh * s.iw * lanes * 4));
   p->cblocks = ceil_div(p->nvec, fit);
   p->memory_order = memory_order(s);
-  const int64_t want = max64(1, ceil_div((x86 ? 4 : 8) * ctx.threads, p->cblocks * s.n));
-  p->bands = s.by_row ? s.oh : ctx.threads > 1 ? min64(s.oh, want) : 1;
+  const double macs = 1.0 + static_cast<double>(s.n * s.oh * s.ow * padded) * static_cast<double>(taps);
+  const int threads = ctx.threads_for(macs / kMacsOfGrain);
+  const int64_t want = max64(1, ceil_div((x86 ? 4 : 8) * threads, p->cblocks * s.n));
+  p->bands = s.by_row ? s.oh : threads > 1 ? min64(s.oh, want) : 1;
   *blocks = p->cblocks;
-  const double macs = 1.0 + static_cast<double>(s.oh * s.ow * c) * static_cast<double>(taps);
   out->fn = row->fn;
   out->params = p;
   out->items = s.n * p->bands * p->cblocks;
-  out->grain = 1 + static_cast<int64_t>(50000 * static_cast<double>(p->bands * p->cblocks) / macs);
+  out->grains = macs / kMacsOfGrain;
+  out->grain = 1 + static_cast<int64_t>(kMacsOfGrain * static_cast<double>(s.n * p->bands * p->cblocks) / macs);
   out->scratch = taps * kDwCols * static_cast<int64_t>(sizeof(void*));
   out->kernel = IRK_KERNEL_NAME("dwconv.f32", row);
   return {};

@@ -82,6 +82,7 @@ Status irk_prepare_matmul(StepContext& ctx, PreparedStep* step) {
   step->params = p;
   step->items = batches * p->panels * p->blocks;
   step->grain = 65536 / (p->block_rows * k * row->nr) + 1;
+  step->grains = static_cast<double>(step->items) * static_cast<double>(p->block_rows * k * row->nr) / 200000;
   step->scratch = scratch;
   step->kernel = IRK_KERNEL_NAME("matmul.f32", row);
   return Status();

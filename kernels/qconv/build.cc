@@ -17,27 +17,28 @@ struct Packing {
   bool rows;      // the kernel runs under rows.h
   bool panels;    // ... and arranges the rows of a block in its own order
   bool paired;    // tiles of two vectors interleave their channels (x86 packs work within 128-bit lanes)
-  int64_t grain;  // multiply-accumulates worth giving to a thread
+  int64_t grain;  // multiply-accumulates of kGrainNs
+  int64_t byte;   // as many of them take the time of a byte of output, or of a byte copied to scratch
 };
 
 Packing packing_of(Isa isa) {
   switch (isa) {
     case Isa::amx:
-      return {16, 1, 64, 0, false, false, true, 4000000};
+      return {16, 1, 64, 0, false, false, true, 4500000, 80};
     case Isa::avx512vnni:
-      return {16, 1, 4, 128, false, false, true, 1500000};
+      return {16, 1, 4, 128, false, false, true, 900000, 16};
     case Isa::avx512:
-      return {16, 2, 2, 0, false, false, true, 800000};
+      return {16, 2, 2, 0, false, false, true, 400000, 10};
     case Isa::avx2:
-      return {8, 2, 2, 0, false, false, true, 400000};
+      return {8, 2, 2, 0, false, false, true, 180000, 10};
     case Isa::neoni8mm:
-      return {4, 1, 8, 0, true, true, false, 600000};
+      return {4, 1, 8, 0, true, true, false, 600000, 0};
     case Isa::neondot:
-      return {4, 1, 4, 0, true, false, false, 400000};
+      return {4, 1, 4, 0, true, false, false, 400000, 0};
     case Isa::neon:
-      return {4, 1, 4, 0, true, false, false, 100000};
+      return {4, 1, 4, 0, true, false, false, 100000, 0};
     default:
-      return {1, 1, 1, 0, false, false, false, 50000};
+      return {1, 1, 1, 0, false, false, false, 50000, 0};
   }
 }
 
@@ -278,14 +279,18 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
   p->block_tiles = ceil_div(p->tiles, cuts);
   p->n_blocks = ceil_div(p->tiles, p->block_tiles);
 
-  const double item_macs = static_cast<double>(least(p->block_rows, p->pixels)) *
-                           static_cast<double>(least(p->block_tiles * p->nr, p->ocg)) * static_cast<double>(p->k);
+  const double rows = static_cast<double>(least(p->block_rows, p->pixels));
+  const double columns = static_cast<double>(least(p->block_tiles * p->nr, p->ocg)), k = static_cast<double>(p->k);
   out->fn = row->fn;
   out->params = p;
   out->items = p->groups * p->m_blocks * p->n_blocks;
-  // Weights that serve few rows are limited by memory: a byte read then costs as much as some 14 products.
-  const double item_cost = item_macs + 14.0 * static_cast<double>(least(p->block_tiles * p->nr, p->ocg) * p->k);
+  // Weights that serve few rows are limited by memory: a byte read then costs as much as some 14 products. Rows of a
+  // 1x1 convolution that are whole vectors are read where they are.
+  const double copied = p->pointwise && s.ic % 64 == 0 ? 0 : rows * static_cast<double>(p->lda);
+  const double item_cost = rows * columns * k + static_cast<double>(most(14, pk.byte)) * columns * k +
+                           static_cast<double>(pk.byte) * (rows * columns + copied);
   out->grain = most(1, static_cast<int64_t>(static_cast<double>(pk.grain) / item_cost));
+  out->grains = static_cast<double>(out->items) * item_cost / static_cast<double>(pk.grain);
   // Items that cut columns copy the same rows: few calls, each with many of them.
   if (p->n_blocks > 1) out->grain = most(out->grain, ceil_div(out->items, 8));
   out->kernel = linear ? IRK_KERNEL_NAME("qlinear.s8s8", row) : IRK_KERNEL_NAME("qconv.s8s8", row);

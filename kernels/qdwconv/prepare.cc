@@ -20,14 +20,14 @@ struct Packing {
   int size;                                                 // bytes of a weight
   int vectors, bytes;                                       // vectors per block, bytes per vector
   int narrowest;                                            // smallest block
-  int64_t grain;                                            // outputs worth giving to a thread
+  int64_t grain;                                            // outputs of kGrainNs
   int64_t lanes() const { return bytes / (depth * size); }  // channels of a vector
 };
 
 Packing packing_of(Isa isa) {
   switch (isa) {
     case Isa::avx512vnni:
-      return {4, 1, 4, 64, 16, 25000};
+      return {4, 1, 4, 64, 16, 16000};
     case Isa::avx2:
       return {2, 2, 2, 32, 16, 10000};
     case Isa::neondot:
@@ -121,6 +121,7 @@ Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
   QDwParams* p = static_cast<QDwParams*>(ctx.alloc->alloc(sizeof(QDwParams)));
   if (!row || !p) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
   const Packing pk = packing_of(row->isa);
+  const int64_t channels = ceil_div(s.ic, 16) * 16;  // that are worked on
   *p = QDwParams();
   p->ih = s.ih, p->iw = s.iw, p->c = s.ic, p->oh = s.oh, p->ow = s.ow;
   p->kh = s.kh, p->kw = s.kw, p->sh = s.sh, p->sw = s.sw, p->pt = s.pt, p->pl = s.pl, p->dh = s.dh, p->dw = s.dw;
@@ -138,14 +139,14 @@ Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
   if (p->direct) {
     const QDwDirect& d = *p->direct;
     out->items = s.n * d.bands * d.blocks;
-    out->grain = most(1, pk.grain * d.blocks / (d.band * s.ow * s.ic));
+    out->grain = most(1, pk.grain * d.blocks / (d.band * s.ow * channels));
     return Status();
   }
   IRK_TRY(qdw_tall(ctx, s, row->isa, sums, &p->tall, &out->scratch));
   if (p->tall) {
     const QDwTall& t = *p->tall;
     out->items = s.n * t.bands * t.blocks;
-    out->grain = most(1, pk.grain * t.blocks / (t.band * s.ow * s.ic));
+    out->grain = most(1, pk.grain * t.blocks / (t.band * s.ow * channels));
     return Status();
   }
 
@@ -205,7 +206,7 @@ Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
   }
   p->bands = ceil_div(s.oh, p->band);
   out->items = s.n * p->bands * p->blocks;
-  out->grain = most(1, pk.grain * p->blocks / (p->band * s.ow * s.ic));
+  out->grain = most(1, pk.grain * p->blocks / (p->band * s.ow * channels));
   return Status();
 }
 

@@ -93,7 +93,7 @@ Status irk_prepare_qreduce(StepContext& ctx, PreparedStep* step) {
   step->fn = row->fn;
   step->params = p;
   step->items = y.count / p->n * p->blocks;
-  step->grain = 16384 / (count * (p->n < kQreduceBlock ? p->n : kQreduceBlock)) + 1;
+  step->grain = 40000 / (count * (p->n < kQreduceBlock ? p->n : kQreduceBlock)) + 1;
   step->kernel = IRK_KERNEL_NAME("qreduce.mean", row);
   return {};
 }

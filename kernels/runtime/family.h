@@ -39,6 +39,12 @@ class StepAllocator {
   Fill fills_[256] = {};  // the longest of each value
 };
 
+// What a grain of items takes, about. A step is split when each thread gets a grain: to hand work to another core and
+// to wait for it takes half a microsecond, and to fetch what that core has written, here and in the steps that follow,
+// some microseconds more.
+constexpr int64_t kGrainNs = 3000;
+constexpr int kRunGrains = 4;  // of a step, or of several in a row, for which that pays
+
 struct StepContext {
   const Json* attrs;
   int n_in, n_out;
@@ -46,6 +52,9 @@ struct StepContext {
   const Tensor* out[kMaxOperands];
   Isa isa;      // highest level allowed (CPU, capped by IRKIT_ISA)
   int threads;  // threads the executor may use; results must not depend on it
+  // The same for a step of so many grains: a small one, which is split with its neighbours or not at all, is best
+  // planned as for one thread.
+  int threads_for(double grains) const { return grains < kRunGrains ? 1 : threads; }
   StepAllocator* alloc;
   const char* loc;  // for messages
 
@@ -65,7 +74,8 @@ struct PreparedStep {
   KernelFn fn = nullptr;
   const void* params = nullptr;  // from ctx.alloc
   int64_t items = 0;             // work items the executor may split among threads
-  int64_t grain = 1;             // smallest number of items worth giving to a thread (>= items: never split)
+  int64_t grain = 1;             // items that take about kGrainNs: less is not worth giving to a thread
+  double grains = 0;             // of the whole step, which is more than items / grain when an item takes several
   int64_t scratch = 0;           // bytes each thread needs; its pointer is the last entry of bufs, 64-byte aligned
   const char* kernel = "";       // name for profile and plan, e.g. "qconv.s8s8s8.avx512vnni"
 };

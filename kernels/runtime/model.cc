@@ -68,7 +68,7 @@ Status Model::fit(Context* c) {
   if (!need.alloc(steps_.size()) || !c->stride.alloc(steps_.size()))
     return fail(Code::out_of_memory, "out of memory for a call");
   const auto own = [&](int64_t i) { return round_up(steps_[i].prepared.scratch, kScratchAlign); };
-  const auto others = [&](int64_t i) { return steps_[i].prepared.items > steps_[i].prepared.grain ? threads - 1 : 0; };
+  const auto others = [&](int64_t i) { return steps_[i].threads - 1; };
   for (int64_t i = 0; i < steps_.size(); i++) widest = own(i) > widest ? own(i) : widest;
   // A thread's scratch should stay where it is, in that core's cache; where there is no room for that, together.
   for (int64_t i = 0; i < steps_.size(); i++) need[i] = own(i) + others(i) * (c->stride[i] = widest);
@@ -228,6 +228,7 @@ Status Model::prepare(const LoadOptions& options) {
     return fail(Code::out_of_memory, "out of memory for %lld steps", ll(plan_.steps.size()));
   const FpEnv fp;  // what a prepare function computes must not depend on the caller's modes either
   IRK_TRY(prepare_steps());
+  share_out();
   IRK_TRY(plan_.drop_doc());
   IRK_TRY(list_patches());
   Context* c;
@@ -306,7 +307,7 @@ Status Model::prepare_step(int64_t i) {
   ctx.alloc = &blocks_;
   ctx.loc = loc;
   IRK_TRY(prepare(ctx, &s.prepared));
-  return set_kernel(i, s.prepared);
+  return put_kernel(i, s.prepared);
 }
 
 Status Model::list_patches() {
@@ -336,17 +337,62 @@ Status Model::set_threads(int threads) {
   if (threads == 0) threads = default_threads();
   if (threads > 1) threads = pool_reserve(threads);
   threads_.store(threads, std::memory_order_relaxed);
+  share_out();
   return Status();
 }
 
-Status Model::set_kernel(int64_t step, const PreparedStep& kernel) {
-  if (step < 0 || step >= steps_.size()) return fail(Code::bad_input, "step %lld of %lld", ll(step), ll(steps_.size()));
+namespace {
+
+double grains_of(const PreparedStep& k) {
+  const double grains = static_cast<double>(k.items) / static_cast<double>(k.grain);
+  return k.grains > grains ? k.grains : grains;
+}
+
+}  // namespace
+
+// How many threads each step is worth: as many as have a grain of items each. Before and after a run of steps on
+// several threads, data goes from one core to another, so the run must be worth that too.
+void Model::share_out() {
+  constexpr double kMost = 1e12;  // grains
+  int64_t begin = 0;
+  double all = 0, gain = 0, run = 0, saved = 0;
+  for (int64_t i = 0; i <= steps_.size(); i++) {
+    const PreparedStep none;
+    const PreparedStep& k = i < steps_.size() && !steps_[i].host ? steps_[i].prepared : none;
+    const int64_t most = k.items / k.grain;
+    const double grains = grains_of(k);
+    all += grains;
+    if (most >= 2) {
+      steps_[i].threads = most < threads() ? static_cast<int>(most) : threads();
+      run += grains;
+      saved += grains - grains / steps_[i].threads;
+      continue;
+    }
+    if (run < kRunGrains)
+      for (int64_t j = begin; j < i; j++) steps_[j].threads = 1;
+    else
+      gain += saved;
+    if (i < steps_.size()) steps_[i].threads = 1;
+    begin = i + 1;
+    run = saved = 0;
+  }
+  gain_ = static_cast<int64_t>((gain < kMost ? gain : kMost) * kGrainNs);
+  alone_ = static_cast<int64_t>((all < kMost ? all : kMost) * kGrainNs);
+}
+
+Status Model::put_kernel(int64_t step, const PreparedStep& kernel) {
   if (!kernel.fn || kernel.items < 0 || kernel.grain < 1 || kernel.scratch < 0 || kernel.scratch > kMaxScratchBytes)
     return fail(Code::internal, "step %lld: kernel without function, or bad items, grain or scratch", ll(step));
   steps_[step].prepared = kernel;
   steps_[step].host = nullptr;
   kernels_++;
-  if (kernel.items > kernel.grain) splits_ = true;
+  return Status();
+}
+
+Status Model::set_kernel(int64_t step, const PreparedStep& kernel) {
+  if (step < 0 || step >= steps_.size()) return fail(Code::bad_input, "step %lld of %lld", ll(step), ll(steps_.size()));
+  IRK_TRY(put_kernel(step, kernel));
+  share_out();
   return Status();
 }
 
@@ -354,6 +400,7 @@ Status Model::set_host(int64_t step, HostFn fn, void* user) {
   if (step < 0 || step >= steps_.size()) return fail(Code::bad_input, "step %lld of %lld", ll(step), ll(steps_.size()));
   steps_[step].host = fn;
   steps_[step].host_user = user;
+  share_out();
   return Status();
 }
 
@@ -399,7 +446,7 @@ Status Model::run(const void* const* inputs, void* const* outputs, const RunOpti
 Status Model::run_steps(Context* c, const RunOptions& options) {
   const int threads = this->threads() < c->threads ? this->threads() : c->threads;
   const CallCount counted;
-  const bool pool = splits_ && counted.share(threads) > 1 && pool_acquire(threads);
+  const bool pool = gain_ > 0 && counted.share(threads) > 1 && pool_acquire(threads, gain_, alone_);
   Status status;
   for (int64_t i = 0; i < steps_.size(); i++) {
     const Step& s = steps_[i];
@@ -416,9 +463,11 @@ Status Model::run_steps(Context* c, const RunOptions& options) {
       status = fail(Code::unsupported, "step %lld (%.32s, '%.80s') has no kernel attached", ll(i),
                     plan_.steps[i].family, plan_.steps[i].name);
       break;
-    } else if (pool && k.grain < k.items) {
-      pool_run({k.fn, k.params, bufs, s.n_bufs, static_cast<char*>(bufs[s.n_bufs - 1]), c->stride[i], k.items, k.grain},
-               counted.share(threads));
+    } else if (pool && s.threads > 1) {
+      const int part = counted.share(threads);
+      pool_run({k.fn, k.params, bufs, s.n_bufs, static_cast<char*>(bufs[s.n_bufs - 1]), c->stride[i], k.items, k.grain,
+                grains_of(k) * kGrainNs},
+               s.threads < part ? s.threads : part);
     } else if (k.items > 0) {
       k.fn(bufs, k.params, 0, k.items);
     }

@@ -61,6 +61,8 @@ class Model : public OnHeap {
   int threads() const { return threads_.load(std::memory_order_relaxed); }
   Status set_threads(int threads);  // fewer, and no error, when the system gives no more
   const PreparedStep& step(int64_t i) const { return steps_[i].prepared; }
+  // Threads that the step gets of a call that has the pool to itself.
+  int step_threads(int64_t i) const { return steps_[i].threads; }
 
   // Before the first call, or with no call under way. Any step may be replaced; families in kHostFamilies must be.
   Status set_kernel(int64_t step, const PreparedStep& kernel);
@@ -73,6 +75,7 @@ class Model : public OnHeap {
     void* host_user;
     int64_t bufs;  // first of the step's entries in Context::bufs
     int n_bufs;
+    int threads;
   };
   struct Patch {  // an entry of Context::bufs that is set per call
     int64_t slot, port;
@@ -87,6 +90,8 @@ class Model : public OnHeap {
   Status prepare_steps();
   Status prepare_step(int64_t i);
   Status list_patches();
+  Status put_kernel(int64_t step, const PreparedStep& kernel);
+  void share_out();
   Status check_buffers(const void* const* inputs, void* const* outputs) const;
   Status acquire(Context** out);
   Status fit(Context* c);
@@ -103,7 +108,8 @@ class Model : public OnHeap {
   int64_t n_bufs_ = 0;
   std::atomic<int64_t> scratch_{0};  // of a call, beyond the arena
   int kernels_ = 0;                  // counts changes of kernels, which contexts follow
-  bool splits_ = false;              // some step is worth more than one thread: else the pool is left asleep
+  int64_t gain_ = 0;                 // ns that threads save in a call, about; 0: no step is worth more than one
+  int64_t alone_ = 0;                // ns of a call on one thread, about
   Isa isa_ = Isa::scalar;
   std::atomic<int> threads_{1};
   std::atomic<Context*> contexts_[kMaxContexts] = {};

@@ -15,6 +15,14 @@ namespace {
 
 constexpr int64_t kSpinNs = 200000;         // how long a worker waits for work before it sleeps
 constexpr int64_t kSpinInCallNs = 2000000;  // the same while a call is under way
+constexpr int64_t kSpinJoinNs = 100000;     // how long a call waits for a worker's last piece before it sleeps
+constexpr int64_t kWakeNs = 50000;          // about what it takes until a sleeping worker works
+constexpr int64_t kStallNs = 1000000;       // a worker that is so late was taken off its core
+constexpr int64_t kRestNs = 16000000;       // how long calls go alone after that; doubled each time it happens again
+constexpr int64_t kLongRestNs = 512000000;  // at most
+constexpr int64_t kCreditNs = 20000000;     // of what was saved, the most that counts later
+constexpr int64_t kTrialNs = 8000000;       // what may be lost before anything was saved
+constexpr int64_t kPiece = 8;               // grains that are taken at once at least, of one's own
 
 // What is left of a thread's range, in units: begin in the low half, end in the high half.
 struct alignas(128) Share {
@@ -38,11 +46,25 @@ struct Pool {
   std::atomic<int> sleepers{0};
   std::atomic<int> workers{0};
   std::atomic<bool> refused{false};  // the system gave fewer workers than asked for
+  std::atomic<bool> joining{false};  // the call sleeps until the last worker is out of its job
+  std::atomic<int64_t> left{0};      // when the last call left the pool
+  std::atomic<int64_t> wakes{0};     // times that sleepers were woken
+  // Of the call that has the pool: since when; ns lost in waiting for late workers; ns, as estimated, that workers
+  // can save, of the whole call on one thread, and of what workers have done.
+  int64_t since = 0, lost = 0, gain = 0;
+  double alone = 0, helped = 0;
+  // When another process has a worker's core, call after call waits for a time slice of that process. What threads
+  // saved and lost in calls so far is balanced; if too much is lost, calls go alone for a while and then try again.
+  int64_t balance = 0;
+  int64_t rest = 0, rest_until = 0;  // length and end of the last such while
   Work work{};
-  int64_t unit = 0;  // items per unit of a Share
+  int64_t unit = 0;    // items per unit of a Share
+  uint64_t piece = 0;  // units that are taken at once at least, of one's own share and of another's
+  uint64_t crumb = 0;
   Share shares[kMaxThreads];
   pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;  // guards sleeping and the making of workers
   pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
+  pthread_cond_t done = PTHREAD_COND_INITIALIZER;
 };
 
 Pool g_pool;
@@ -56,13 +78,15 @@ inline void relax() {
 #endif
 }
 
-// Takes half of what is left of a share, at least one unit.
-bool take(Share& s, uint64_t* begin, uint64_t* end) {
+// Takes half of what is left of a share, `least` units at least.
+bool take(Share& s, uint64_t least, uint64_t* begin, uint64_t* end) {
   uint64_t r = s.range.load(std::memory_order_relaxed);
   for (;;) {
     const uint64_t b = r & 0xffffffffu, e = r >> 32;
     if (b >= e) return false;
-    const uint64_t n = (e - b + 1) / 2;
+    uint64_t n = (e - b + 1) / 2;
+    if (n < least) n = least;
+    if (n > e - b) n = e - b;
     if (s.range.compare_exchange_weak(r, pack(b + n, e), std::memory_order_relaxed)) {
       *begin = b;
       *end = b + n;
@@ -71,21 +95,25 @@ bool take(Share& s, uint64_t* begin, uint64_t* end) {
   }
 }
 
-// Own share first, then those of the others.
-void work_as(int self, int threads) {
+// Own share first, then those of the others. Every range costs the kernel's start, so a short share is taken whole.
+// Returns the units done.
+uint64_t work_as(int self, int threads) {
   Pool& p = g_pool;
   const Work& w = p.work;
   void* bufs[2 * kMaxOperands + 1];
   memcpy(bufs, w.bufs, static_cast<size_t>(w.n_bufs) * sizeof(void*));
   bufs[w.n_bufs - 1] = w.scratch + self * w.scratch_stride;
+  uint64_t done = 0;
   for (int k = 0; k < threads; k++) {
     Share& s = p.shares[self + k < threads ? self + k : self + k - threads];
     uint64_t b, e;
-    while (take(s, &b, &e)) {
+    while (take(s, k == 0 ? p.piece : p.crumb, &b, &e)) {
       const int64_t begin = static_cast<int64_t>(b) * p.unit, end = static_cast<int64_t>(e) * p.unit;
       w.fn(bufs, w.params, begin, end < w.items ? end : w.items);
+      done += e - b;
     }
   }
+  return done;
 }
 
 void sleep_until_work(uint32_t job, uint32_t calls) {
@@ -103,9 +131,62 @@ void sleep_until_work(uint32_t job, uint32_t calls) {
 void wake_sleepers() {
   Pool& p = g_pool;
   if (p.sleepers.load(std::memory_order_seq_cst) == 0) return;
+  p.wakes.fetch_add(1, std::memory_order_relaxed);
   pthread_mutex_lock(&p.mutex);
   pthread_cond_broadcast(&p.wake);
   pthread_mutex_unlock(&p.mutex);
+}
+
+// A worker has left the job: the call that waits for it may sleep.
+void leave_job() {
+  Pool& p = g_pool;
+  p.state.fetch_sub(1, std::memory_order_seq_cst);
+  if (!p.joining.load(std::memory_order_seq_cst)) return;
+  pthread_mutex_lock(&p.mutex);
+  pthread_cond_signal(&p.done);
+  pthread_mutex_unlock(&p.mutex);
+}
+
+// The balance after the call that has the pool, at `now`. Half of what workers do is saved: the rest goes into handing
+// it over.
+int64_t balance_after(int64_t now) {
+  const Pool& p = g_pool;
+  const double rate = p.helped < p.alone ? 0.5 * p.helped / (p.alone - p.helped) : 1;
+  const double saved = rate * static_cast<double>(now - p.since - p.lost);
+  return p.balance + static_cast<int64_t>(saved < kCreditNs ? saved : kCreditNs) - p.lost;
+}
+
+void start_rest(int64_t now) {
+  Pool& p = g_pool;
+  const bool again = p.rest > 0 && now - p.rest_until < 4 * p.rest;
+  p.rest = !again ? kRestNs : 2 * p.rest < kLongRestNs ? 2 * p.rest : kLongRestNs;
+  p.rest_until = now + p.rest;
+  p.balance = 0;
+  p.lost = 0;
+  p.since = now;
+}
+
+// Until no worker is in the job, which should be `expected` ns at most. One that the system has taken off its core may
+// be gone for milliseconds: asleep, this thread leaves it its own core.
+void join(int64_t expected) {
+  Pool& p = g_pool;
+  int64_t since = 0, now = 0;
+  for (uint32_t spins = 1; p.state.load(std::memory_order_acquire) & kInside; spins++) {
+    relax();
+    if (spins % 64) continue;
+    now = now_ns();
+    if (since == 0) since = now;
+    if (now - since < kSpinJoinNs) continue;
+    pthread_mutex_lock(&p.mutex);
+    p.joining.store(true, std::memory_order_seq_cst);
+    while (p.state.load(std::memory_order_seq_cst) & kInside) pthread_cond_wait(&p.done, &p.mutex);
+    p.joining.store(false, std::memory_order_relaxed);
+    pthread_mutex_unlock(&p.mutex);
+    now = now_ns();
+  }
+  if (now - since <= kStallNs + expected) return;
+  p.lost += now - since;
+  if (p.balance + p.gain / 2 - p.lost < -kTrialNs) start_rest(now);
 }
 
 void* worker(void* arg) {
@@ -120,7 +201,7 @@ void* worker(void* arg) {
       if ((s & kOpen) && self < threads_of(s)) {
         if (!p.state.compare_exchange_strong(s, s + 1, std::memory_order_acquire)) continue;
         work_as(self, threads_of(s));
-        p.state.fetch_sub(1, std::memory_order_release);
+        leave_job();
       }
       seen = job_of(s);
       spins = 0;
@@ -148,8 +229,12 @@ void after_fork() {
   p.sleepers.store(0);
   p.workers.store(0);
   p.refused.store(false);
+  p.rest = p.rest_until = 0;
+  p.balance = 0;
+  p.joining.store(false);
   p.mutex = PTHREAD_MUTEX_INITIALIZER;
   p.wake = PTHREAD_COND_INITIALIZER;
+  p.done = PTHREAD_COND_INITIALIZER;
 }
 
 void watch_forks() { pthread_atfork(nullptr, nullptr, after_fork); }
@@ -190,34 +275,60 @@ int CallCount::share(int threads) const {
   return calls > 1 ? (threads + calls - 1) / calls : threads;  // a fork within a call leaves the count below 1
 }
 
-bool pool_acquire(int threads) {
+bool pool_acquire(int threads, int64_t gain, int64_t alone) {
   Pool& p = g_pool;
   if (threads < 2) return false;
   int free = 0;
   if (!p.owner.compare_exchange_strong(free, 1, std::memory_order_acquire)) return false;
   if (p.workers.load(std::memory_order_relaxed) == 0 && !p.refused.load(std::memory_order_relaxed))
     pool_reserve(threads);  // in the child of a fork
+  const int64_t now = now_ns();
+  // A small call doesn't earn the waking of workers, but for one of a row of calls: then they stay awake.
+  if (now < p.rest_until || (gain < kWakeNs && p.sleepers.load(std::memory_order_relaxed) > 0 &&
+                             now - p.left.load(std::memory_order_relaxed) > kSpinNs)) {
+    p.left.store(now, std::memory_order_relaxed);
+    p.owner.store(0, std::memory_order_release);
+    return false;
+  }
+  p.since = now;
+  p.lost = 0;
+  p.gain = gain;
+  p.alone = static_cast<double>(alone);
+  p.helped = 0;
   p.calls.fetch_add(1, std::memory_order_seq_cst);
   wake_sleepers();
   return true;
 }
 
-void pool_release() { g_pool.owner.store(0, std::memory_order_release); }
+void pool_release() {
+  Pool& p = g_pool;
+  const int64_t now = now_ns();
+  if (now >= p.rest_until) {
+    const int64_t balance = balance_after(now);
+    p.balance = balance < kCreditNs ? balance : kCreditNs;
+    if (balance < -kTrialNs) start_rest(now);
+  }
+  p.left.store(now, std::memory_order_relaxed);
+  p.owner.store(0, std::memory_order_release);
+}
+
+int64_t pool_wakes() { return g_pool.wakes.load(std::memory_order_relaxed); }
 
 void pool_run(const Work& w, int threads) {
   Pool& p = g_pool;
   const int most = p.workers.load(std::memory_order_relaxed) + 1;
   if (threads > most) threads = most;
-  const int64_t by_count = (w.items >> 31) + 1;  // unit numbers fit 32 bits
-  const int64_t unit = w.grain > by_count ? w.grain : by_count;
-  const int64_t units = w.items / unit + (w.items % unit != 0);
-  if (threads > units) threads = static_cast<int>(units);
+  if (threads > w.items) threads = static_cast<int>(w.items);
+  if (p.since < p.rest_until) threads = 1;  // since an earlier step of this call
   if (threads < 2) {
     if (w.items > 0) w.fn(w.bufs, w.params, 0, w.items);
     return;
   }
   p.work = w;
-  p.unit = unit;
+  p.unit = (w.items >> 31) + 1;  // unit numbers fit 32 bits
+  const int64_t units = w.items / p.unit + (w.items % p.unit != 0);
+  p.crumb = static_cast<uint64_t>(w.grain / p.unit < units ? w.grain / p.unit : units);
+  p.piece = kPiece * p.crumb;
   for (int t = 0; t < threads; t++)
     p.shares[t].range.store(
         pack(static_cast<uint64_t>(units * t / threads), static_cast<uint64_t>(units * (t + 1) / threads)),
@@ -226,12 +337,10 @@ void pool_run(const Work& w, int threads) {
   p.state.store(static_cast<uint64_t>(job) << 32 | static_cast<uint64_t>(threads) << 16 | kOpen,
                 std::memory_order_seq_cst);
   wake_sleepers();
-  work_as(0, threads);
+  const uint64_t mine = work_as(0, threads);
   p.state.fetch_and(~kOpen, std::memory_order_acq_rel);
-  for (uint32_t spins = 1; p.state.load(std::memory_order_acquire) & kInside; spins++) {
-    relax();
-    if (spins % 1024 == 0) sched_yield();  // the worker may wait for this very core
-  }
+  p.helped += w.ns * (1 - static_cast<double>(mine) / static_cast<double>(units));
+  join(w.ns < 1e15 ? static_cast<int64_t>(w.ns) / threads : INT64_C(1000000000000000));
 }
 
 }  // namespace irk

@@ -4,7 +4,7 @@
 // with the same results. Workers spin while a call is under way and shortly after, then sleep, so that a step of some
 // microseconds is worth splitting. A step is split into one range per thread (the same rows stay in the same core's
 // cache from step to step); who is done takes half of what another has left, so a worker that the system holds up
-// delays nobody.
+// delays nobody but by the piece it is at.
 #pragma once
 #include "base/types.h"
 
@@ -18,6 +18,7 @@ struct Work {
   char* scratch;  // of all threads
   int64_t scratch_stride;
   int64_t items, grain;
+  double ns;  // on one thread, about
 };
 
 // Makes sure that the process has `threads - 1` workers. Returns how many threads a call can have with them: fewer when
@@ -34,11 +35,16 @@ class CallCount {
   int share(int threads) const;  // at least 1
 };
 
-// Takes the pool for a call; false when another call has it or `threads` < 2. Release after success only.
-bool pool_acquire(int threads);
+// Takes the pool for a call that saves about `gain` ns by it, of `alone` ns that it would take without. False when
+// another call has the pool; when `threads` < 2; when workers sleep and waking them would cost more than is gained; or
+// when, of late, threads lost more than they gained, as other processes use the cores. Release after success only.
+bool pool_acquire(int threads, int64_t gain, int64_t alone);
 void pool_release();
 
-// Runs [0, items) on up to `threads` threads including this one. The caller has acquired the pool.
+// How often sleeping workers were woken so far, for tests.
+int64_t pool_wakes();
+
+// Runs [0, items) on `threads` threads including this one, or fewer. The caller has acquired the pool.
 void pool_run(const Work& work, int threads);
 
 }  // namespace irk

@@ -109,7 +109,8 @@ Status irk_prepare_spmm(StepContext& ctx, PreparedStep* out) {
   out->fn = row->fn;
   out->params = p;
   out->items = p->blocks;
-  out->grain = 1;
+  out->grains = static_cast<double>(nnz) * static_cast<double>(m) / 100000;
+  out->grain = 1 + static_cast<int64_t>(static_cast<double>(p->blocks) / (out->grains + 1e-3));
   if (!mul_ok((k + lanes) * p->width, 4, &out->scratch)) return oom;
   out->kernel = IRK_KERNEL_NAME("spmm.f32", row);
   return {};

@@ -61,6 +61,14 @@ def test_same_bits_for_every_thread_count() -> None:
     np.testing.assert_array_equal(x, kept)
 
 
+def test_steps_get_the_threads_they_are_worth() -> None:
+    big = big_model(2)
+    assert big.step_threads == [2, 2, 2]
+    big.threads = 1
+    assert big.step_threads == [1, 1, 1]
+    assert _native.load(artifact(), threads=2).step_threads == [1, 1]  # a thousand elements: not worth handing over
+
+
 def test_sixteen_threads_call_one_model() -> None:
     m = big_model(2, steps=2)
     xs = [big_input(i) for i in range(4)]

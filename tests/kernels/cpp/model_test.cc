@@ -115,8 +115,15 @@ void concurrent_calls() {
 // Items of every count are each done once, whatever the threads and the grain.
 std::atomic<int> g_hits[2000];
 
+constexpr int64_t kWorthWaking = 100000;  // ns that a call saves
+
 void count_kernel(void* const*, const void*, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; i++) g_hits[i].fetch_add(1, std::memory_order_relaxed);
+}
+
+// On a loaded machine calls may have to go alone for a while.
+void acquire(int threads) {
+  while (!irk::pool_acquire(threads, kWorthWaking, 2 * kWorthWaking)) usleep(1000);
 }
 
 void every_item_once() {
@@ -127,8 +134,8 @@ void every_item_once() {
     for (int64_t items : {0, 1, 2, 3, 7, 64, 100, 1999, 2000}) {
       for (int64_t grain : {1, 2, 5, 64, 3000}) {
         for (auto& h : g_hits) h.store(0, std::memory_order_relaxed);
-        CHECK(irk::pool_acquire(threads));
-        irk::pool_run({count_kernel, nullptr, bufs, 1, scratch, 128, items, grain}, threads);
+        acquire(threads);
+        irk::pool_run({count_kernel, nullptr, bufs, 1, scratch, 128, items, grain, 1000.0}, threads);
         irk::pool_release();
         int wrong = 0;
         for (int64_t i = 0; i < 2000; i++) wrong += g_hits[i].load() != (i < items);
@@ -136,10 +143,102 @@ void every_item_once() {
       }
     }
   }
-  CHECK(irk::pool_acquire(2));
-  CHECK(!irk::pool_acquire(2));  // taken: the second call goes alone
+  acquire(2);
+  CHECK(!irk::pool_acquire(2, kWorthWaking, 2 * kWorthWaking));  // taken: the second call goes alone
   irk::pool_release();
-  CHECK(!irk::pool_acquire(1));
+  CHECK(!irk::pool_acquire(1, kWorthWaking, 2 * kWorthWaking));
+}
+
+// Workers that sleep are not woken for a small call, but for the second of two in a row, and for a large one.
+void wakes() {
+  const auto asleep = [] {
+    for (int i = 0; i < 1000; i++) {
+      usleep(20000);
+      if (!irk::pool_acquire(2, 1, 2)) return true;
+      irk::pool_release();
+    }
+    return false;
+  };
+  bool in_a_row = false;
+  for (int i = 0; i < 1000 && !in_a_row; i++) {  // unless something comes between the two
+    CHECK(asleep());
+    const int64_t before = irk::pool_wakes();
+    in_a_row = irk::pool_acquire(2, 1, 2);
+    CHECK(irk::pool_wakes() == before + in_a_row);
+    if (in_a_row) irk::pool_release();
+  }
+  CHECK(in_a_row);
+  CHECK(asleep());
+  const int64_t before = irk::pool_wakes();
+  acquire(2);
+  CHECK(irk::pool_wakes() == before + 1);
+  irk::pool_release();
+}
+
+// A worker that loses its core: the calls that follow go alone for a while.
+std::atomic<bool> g_entered{false}, g_wait{true};
+pthread_t g_caller;
+
+void late_kernel(void* const*, const void*, int64_t begin, int64_t end) {
+  g_hits[begin].fetch_add(static_cast<int>(end - begin), std::memory_order_relaxed);
+  if (pthread_equal(pthread_self(), g_caller)) {
+    while (g_wait.load() && !g_entered.load()) usleep(100);  // so that the worker gets its part
+  } else {
+    g_entered.store(true);
+    usleep(100000);
+  }
+}
+
+void late_worker() {
+  void* bufs[1] = {nullptr};
+  static char scratch[2 * 128];
+  g_caller = pthread_self();
+  const irk::Work work = {late_kernel, nullptr, bufs, 1, scratch, 128, 2, 1, 1000.0};
+  for (auto& h : g_hits) h.store(0, std::memory_order_relaxed);
+  acquire(2);
+  irk::pool_run(work, 2);
+  CHECK(g_hits[0].load() + g_hits[1].load() == 2);
+  g_entered.store(false);
+  g_wait.store(false);
+  irk::pool_run(work, 2);  // the same call: alone, so nobody enters
+  CHECK(g_hits[0].load() + g_hits[1].load() == 4);
+  CHECK(!g_entered.load());
+  irk::pool_release();
+  CHECK(!irk::pool_acquire(2, kWorthWaking, 2 * kWorthWaking));
+  acquire(2);
+  irk::pool_release();
+}
+
+// Steps are split when each thread gets a grain, and when they, or those around them, are worth handing over at all.
+void step_threads() {
+  Model* m = nullptr;
+  CHECK_OK(load(4, &m));
+  if (!m) return;
+  const irk::PreparedStep base = m->step(0);
+  const auto set = [&](int64_t step, int64_t items, int64_t grain) {
+    irk::PreparedStep k = base;
+    k.items = items;
+    k.grain = grain;
+    CHECK_OK(m->set_kernel(step, k));
+  };
+  const auto is = [&](int a, int b) { return m->step_threads(0) == a && m->step_threads(1) == b; };
+  set(0, 100, 10), set(1, 19, 10);
+  CHECK(is(4, 1));
+  set(1, 20, 10);
+  CHECK(is(4, 2));
+  set(0, 20, 10);
+  CHECK(is(2, 2));  // two small ones in a row
+  set(0, 10, 10);
+  CHECK(is(1, 1));  // one of them
+  set(1, 39, 10);
+  CHECK(is(1, 1));
+  set(1, 40, 10);
+  CHECK(is(1, 4));
+  CHECK_OK(m->set_threads(3));
+  CHECK(is(1, 3));
+  CHECK_OK(m->set_host(1, [](void*, void* const*) { return 0; }, nullptr));
+  CHECK(is(1, 1));
+  delete m;
 }
 
 // More items than 32 bits hold.
@@ -150,8 +249,8 @@ void huge_counts() {
   void* bufs[1] = {nullptr};
   static char scratch[2 * 128];
   const int64_t items = (INT64_C(1) << 40) + 12345;
-  CHECK(irk::pool_acquire(2));
-  irk::pool_run({sum_kernel, nullptr, bufs, 1, scratch, 128, items, 1}, 2);
+  acquire(2);
+  irk::pool_run({sum_kernel, nullptr, bufs, 1, scratch, 128, items, 1, 1000.0}, 2);
   irk::pool_release();
   CHECK(g_sum.load() == items);
 }
@@ -317,6 +416,9 @@ int main(int argc, char** argv) {
   concurrent_calls();
   every_item_once();
   huge_counts();
+  wakes();
+  late_worker();
+  step_threads();
   bad_calls();
   c_api();
   // "no-fork": ThreadSanitizer and qemu-user give up when a threaded process forks.
