@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from irkit import errors
+from irkit.backend.artifact import load as _load  # with all that loading needs, so that it is quick; no compiler
 from irkit.errors import IrkitError
 from irkit.target import targets
 
@@ -60,9 +61,7 @@ def compile(
 
 def load(path: str | os.PathLike[str], threads: int | None = None) -> CompiledModel:
     """Load an artifact made by ``exe.save``; safe on files from strangers: the worst outcome is ArtifactError."""
-    from irkit.backend.artifact import load as load_artifact
-
-    return load_artifact(path, threads=threads)
+    return _load(path, threads=threads)
 
 
 def from_torch(module: Any, example_inputs: Any) -> Graph:

@@ -12,13 +12,13 @@ import contextlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from irkit import _native
 from irkit.backend.executable import (
     CompiledModel,
     Signature,
@@ -28,12 +28,13 @@ from irkit.backend.executable import (
     fallback_message,
     name_kernels,
 )
-from irkit.backend.plan import Plan, Row
-from irkit.deploy.project import Contents, Port, write_project
+from irkit.backend.table import FALLBACK, Plan, Row
 from irkit.errors import ArtifactError, FallbackError, IrkitError
-from irkit.ir.graph import Graph
 from irkit.ir.types import ROW_MAJOR, Array, DType, Encoding, TensorType
 from irkit.target import Target
+
+if TYPE_CHECKING:
+    from irkit.ir.graph import Graph
 
 FORMAT_VERSION = "1.0"  # major.minor: a reader refuses a newer major version
 ALIGN = 64
@@ -53,7 +54,6 @@ _ST_DTYPE = {
 
 def to_bytes(exe: CompiledModel) -> bytes:
     """The artifact of a compiled model: the same bytes for the same model, always."""
-    from irkit import _native
     from irkit.ir.text import print_graph
 
     sidecar: dict[str, Array] = {}
@@ -124,6 +124,8 @@ def _info(exe: CompiledModel) -> dict[str, Any]:
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Any]:
     """A file that replaces ``path`` when the block ends well: same folder, fsync, rename, fsync of the folder."""
+    import tempfile
+
     folder = path.parent
     fd, temp = tempfile.mkstemp(prefix=f".{path.name}.", dir=folder)
     try:
@@ -166,6 +168,8 @@ def export(
     force: bool = False,
 ) -> Path:
     """Write a C project; see :meth:`CompiledModel.export`."""
+    from irkit.deploy.project import Contents, Port, write_project
+
     if exe.plan.fallbacks:
         raise FallbackError(fallback_message(exe.plan, "the C runtime has no Python"))
     sig = exe.signature
@@ -192,8 +196,6 @@ def sample_input(t: TensorType, seed: int) -> Array:
 
 def load(path: str | os.PathLike[str], threads: int | None = None, isa: str | None = None) -> CompiledModel:
     """Load an artifact; see :func:`irkit.load`."""
-    from irkit import _native
-
     count = default_threads() if threads is None else check_threads(threads)
     native = _native.load(os.fspath(path), isa, count)
     try:
@@ -206,7 +208,6 @@ def load(path: str | os.PathLike[str], threads: int | None = None, isa: str | No
 def _bind(native: Any) -> CompiledModel:
     """The Python side of a loaded artifact. The runtime has checked the plan; here only what people see is read."""
     try:
-        document = json.loads(bytes(native.tensor("irkit.plan")))
         info = json.loads(bytes(native.tensor("irkit.info")))
         rows = [Row(str(a), str(b), str(c), str(d), int(e), int(f), str(g)) for a, b, c, d, e, f, g in info["rows"]]
         notes = [(str(a), str(b)) for a, b in info["notes"]]
@@ -215,22 +216,31 @@ def _bind(native: Any) -> CompiledModel:
         stored = dict(info["stored"])
     except (KeyError, TypeError, ValueError, IrkitError, RecursionError) as e:
         raise ArtifactError(f"irkit.info is damaged: {type(e).__name__}: {e}") from None
-    steps = document["steps"]
-    if len(rows) != len(steps):
-        raise ArtifactError(f"irkit.info describes {len(rows)} steps, the plan has {len(steps)}")
-    for what, mine, theirs in (("input", sig.inputs, document["inputs"]), ("output", sig.outputs, document["outputs"])):
+    kernels = native.kernels
+    if len(rows) != len(kernels):
+        raise ArtifactError(f"irkit.info describes {len(rows)} steps, the plan has {len(kernels)}")
+    for what, mine, theirs in (("input", sig.inputs, native.inputs), ("output", sig.outputs, native.outputs)):
         if len(mine) != len(theirs):
             raise ArtifactError(f"irkit.info names {len(mine)} {what}s, the plan {len(theirs)}")
-        for (name, t), io in zip(mine, theirs, strict=True):
-            row = document["tensors"][io["tensor"]]
-            p = TensorType(tuple(row["shape"]), DType(row["dtype"]))
+        for (name, t), port in zip(mine, theirs, strict=True):
+            p = TensorType(port["shape"], DType(port["dtype"]))
             if p.dtype != t.dtype or p.size != t.size or (what == "input" and p.shape != t.shape):
                 mine_is, theirs_is = (f"{v.dtype.value}{list(v.shape)}" for v in (t, p))
                 raise ArtifactError(f"irkit.info: {what} {name!r} is {mine_is}, the plan has {theirs_is}")
-    plan = Plan(document, {n: native.tensor(n) for n in sorted(_constant_names(native))}, rows, notes, info["target"])
-    exe = CompiledModel(native, plan, lambda: _graph(native, stored), sig, target)
-    attach_fallbacks(native, lambda: exe.graph, plan)
-    name_kernels(native, plan)
+
+    def make_plan() -> Plan:
+        try:
+            document = json.loads(bytes(native.tensor("irkit.plan")))
+        except (ValueError, RecursionError) as e:  # what the runtime's reader takes and Python's doesn't
+            raise ArtifactError(f"irkit.plan can't be read: {e}") from None
+        consts = {n: native.tensor(n) for n in sorted(_constant_names(native))}
+        plan = Plan(document, consts, rows, notes, info["target"])
+        name_kernels(native, plan)
+        return plan
+
+    exe = CompiledModel(native, make_plan, lambda: _graph(native, stored), sig, target)
+    if FALLBACK in kernels:
+        attach_fallbacks(native, lambda: exe.graph, exe.plan)
     return exe
 
 

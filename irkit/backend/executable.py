@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from irkit.backend import numba_fused
-from irkit.backend.plan import Plan
-from irkit.backend.select import FALLBACK
+from irkit.backend.table import FALLBACK, Plan
 from irkit.errors import FallbackError, InputError, RuntimeFailure
-from irkit.ir.graph import Graph
 from irkit.ir.tree import rebuild
 from irkit.ir.types import Array, TensorType
 
 if TYPE_CHECKING:
+    from irkit.ir.graph import Graph
     from irkit.target import Target
 
 
@@ -60,12 +58,18 @@ class CompiledModel:
     """
 
     def __init__(
-        self, native: Any, plan: Plan, graph: Callable[[], Graph], signature: Signature, target: Target | None = None
+        self,
+        native: Any,
+        plan: Callable[[], Plan],
+        graph: Callable[[], Graph],
+        signature: Signature,
+        target: Target | None = None,
     ) -> None:
         self._native = native
         self._make_graph = graph
         self._graph: Graph | None = None
-        self._plan = plan
+        self._make_plan = plan
+        self._plan: Plan | None = None
         self.signature = signature
         self.target = target
         native.set_output_shapes([t.shape for _, t in signature.outputs])
@@ -82,6 +86,8 @@ class CompiledModel:
     @property
     def plan(self) -> Plan:
         """What runs where, in what, at what cost, and why; ``print`` it."""
+        if self._plan is None:
+            self._plan = self._make_plan()
         return self._plan
 
     @property
@@ -159,13 +165,13 @@ class CompiledModel:
                 "layer": r.layer, "op": r.op, "kernel": k, "ns": int(least[i]), "median_ns": int(median[i]),
                 "macs": r.macs, "bytes": r.bytes,
             }
-            for i, (r, k) in enumerate(zip(self._plan.rows, self._native.kernels, strict=True))
+            for i, (r, k) in enumerate(zip(self.plan.rows, self._native.kernels, strict=True))
         ]  # fmt: skip
 
     def __repr__(self) -> str:
         ins = ", ".join(f"{n}: {t.dtype.value}{list(t.shape)}" for n, t in self.signature.inputs)
         return (
-            f"<irkit.CompiledModel {self.target or ''} ({ins}) {len(self._plan.rows)} steps, {self.threads} thread(s)>"
+            f"<irkit.CompiledModel {self.target or ''} ({ins}) {len(self.plan.rows)} steps, {self.threads} thread(s)>"
         )
 
 
@@ -210,6 +216,7 @@ def instantiate(
 ) -> CompiledModel:
     """Bind a plan to the native runtime. FallbackError when ``strict`` and a step has no native kernel."""
     from irkit import _native
+    from irkit.backend import numba_fused
 
     if strict and plan.fallbacks:
         raise FallbackError(fallback_message(plan))
@@ -220,7 +227,7 @@ def instantiate(
     if isa is None:
         numba_fused.attach(native, plan.document)
     name_kernels(native, plan)
-    return CompiledModel(native, plan, lambda: graph, Signature.of(graph), target)
+    return CompiledModel(native, lambda: plan, lambda: graph, Signature.of(graph), target)
 
 
 def fallback_message(plan: Plan, why: str = "strict=True") -> str:

@@ -6,9 +6,8 @@ import irkit.backend.native  # noqa: F401  (registers the lowerings)
 from irkit.backend.kernel import Step, lower
 from irkit.backend.native.chain import merge_chains
 from irkit.backend.storage import is_alias
+from irkit.backend.table import FALLBACK
 from irkit.ir.graph import Graph
-
-FALLBACK = "python"
 
 
 def select(graph: Graph) -> list[Step]:
