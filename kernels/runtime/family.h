@@ -35,6 +35,8 @@ class StepAllocator {
     int64_t bytes;
   };
   Block* head_ = nullptr;
+  char* free_ = nullptr;  // of the last chunk: what follows, and how many bytes of it
+  int64_t left_ = 0;
   int64_t bytes_ = 0;
   Fill fills_[256] = {};  // the longest of each value
 };

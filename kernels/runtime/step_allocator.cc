@@ -7,6 +7,17 @@
 
 namespace irk {
 
+namespace {
+
+constexpr int64_t kLine = 64;
+#if defined(__SANITIZE_ADDRESS__)
+constexpr int64_t kChunkBytes = 0;  // each on its own, between red zones
+#else
+constexpr int64_t kChunkBytes = 1 << 18;
+#endif
+
+}  // namespace
+
 struct StepAllocator::Block {
   Block* next;
   size_t mapped;  // bytes, of pages that are not from malloc
@@ -14,14 +25,32 @@ struct StepAllocator::Block {
 
 void* StepAllocator::alloc(int64_t bytes, int64_t align) {
   if (bytes < 0 || bytes > kMaxTensorBytes * 4 || align < 1 || align > 4096 || (align & (align - 1))) return nullptr;
-  if (align < 64) align = 64;
-  void* p = nullptr;
-  if (posix_memalign(&p, static_cast<size_t>(align), static_cast<size_t>(align + bytes)) != 0) return nullptr;
-  Block* b = static_cast<Block*>(p);
-  *b = {head_, 0};
-  head_ = b;
-  bytes_ += align + bytes;
-  return static_cast<char*>(p) + align;
+  if (align < kLine) align = kLine;
+  const int64_t size = (bytes + kLine - 1) / kLine * kLine;
+  int64_t skip = -reinterpret_cast<intptr_t>(free_) & (align - 1);
+  char* p = free_ + skip;
+  if (skip + size > left_) {
+    // A chunk of which much is left is kept. What is left of it in the end was never touched: it takes no memory.
+    const bool own = size > kChunkBytes / 4;
+    const int64_t room = own ? size : kChunkBytes;
+    void* chunk = nullptr;
+    if (posix_memalign(&chunk, static_cast<size_t>(align), static_cast<size_t>(align + room)) != 0) return nullptr;
+    Block* b = static_cast<Block*>(chunk);
+    *b = {head_, 0};
+    head_ = b;
+    p = static_cast<char*>(chunk) + align;
+    skip = 0;
+    bytes_ += align;
+    if (own) {
+      bytes_ += size;
+      return p;
+    }
+    left_ = room;
+  }
+  free_ = p + size;
+  left_ -= skip + size;
+  bytes_ += skip + size;
+  return p;
 }
 
 const void* StepAllocator::filled(int8_t value, int64_t bytes) {
@@ -34,15 +63,14 @@ const void* StepAllocator::filled(int8_t value, int64_t bytes) {
     if (p) memset(p, value, static_cast<size_t>(more));
   } else {
     // Pages that are only read are all the same one.
-    constexpr int64_t kHeader = 64;
-    const size_t size = static_cast<size_t>(kHeader + more);
+    const size_t size = static_cast<size_t>(kLine + more);
     if (bytes < 0 || bytes > kMaxTensorBytes) return nullptr;
     void* const pages = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (pages == MAP_FAILED) return nullptr;
     Block* b = static_cast<Block*>(pages);
     *b = {head_, size};
     head_ = b;
-    p = static_cast<char*>(pages) + kHeader;
+    p = static_cast<char*>(pages) + kLine;
   }
   if (p) f = {p, more};
   return p;
