@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +109,22 @@ def test_an_engine_that_hangs_is_given_up(job: Any) -> None:
 def test_no_such_interpreter(job: Any) -> None:
     with pytest.raises(BenchError, match="Doubles: /nowhere/python does not start"):
         Worker(job("Doubles", python=Path("/nowhere/python")))
+
+
+def test_a_stopped_worker_ends_with_its_parent(job: Any, tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, sys; from irkit.bench.process import Job, Worker; "
+        "w = Worker(Job('d', pathlib.Path('m'), 1, pathlib.Path(sys.argv[1]), engine='Doubles', "
+        "loaders=pathlib.Path(sys.argv[2]))); print(w.about['pid'], flush=True); os.kill(os.getpid(), 9)"
+    )
+    made = job("Doubles")
+    command = [sys.executable, "-c", code, str(made.inputs), str(made.loaders)]
+    env = {**os.environ, "PYTHONPATH": str(Path(irkit.__file__).parents[1])}
+    pid = int(subprocess.run(command, capture_output=True, text=True, env=env).stdout)
+    end = time.monotonic() + 30
+    while Path(f"/proc/{pid}").exists() and state(pid) != "Z":
+        assert time.monotonic() < end, "the worker outlives its parent"
+        time.sleep(0.01)
 
 
 def test_turns_alternate(monkeypatch: pytest.MonkeyPatch) -> None:
