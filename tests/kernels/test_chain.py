@@ -128,6 +128,25 @@ def test_what_is_merged(options: dict[str, Any], families: list[str]) -> None:
     assert merged[-1].outputs == steps[-1].outputs and merged[0].inputs[0] is steps[0].inputs[0]
 
 
+def test_lines_are_cut_where_tensors_are_small() -> None:
+    g = Graph()
+    x: Value = g.add_input(nhwc(1, 32, 100, 100))
+    steps = []
+    for o, ci, k, stride, h in ((32, 32, 1, 1, 100), (32, 1, 3, 1, 100), (64, 32, 1, 1, 100), (64, 1, 3, 2, 50)):
+        w = g.emit(const, value=np.ones((o, ci, k, k), np.float32)).result
+        groups = o if ci == 1 else 1
+        pads = (k // 2,) * 4
+        attrs = {"groups": groups, "pads": pads, "strides": (stride, stride)}
+        op = g.emit(conv2d, x, w, types=[nhwc(1, o, h, h)], **attrs)
+        step = lower(op)
+        assert step is not None
+        steps.append(step)
+        x = op.result
+    merged = merge_chains(steps)  # not three and one: the 64 channels between the last two are most of the bytes
+    assert [list(s.attrs) for s in merged] == [["a", "b"], ["a", "b"]]
+    assert [s.outputs for s in merged] == [steps[1].outputs, steps[3].outputs]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
