@@ -45,16 +45,21 @@ __attribute__((noinline)) void finish_row(const DwParams& p, const Row& r, int64
 
 // AVX-512 has registers for all weights of a 3x3 kernel and for a row of inputs; AVX2 takes one after the other.
 constexpr bool kMany = V::N == 16;
+// Columns of two rows at a time, which share inputs, for 3x3 kernels of stride 1: as many as registers take.
+constexpr int kPairCols = 6;
 
-// T columns of windows that begin at x[a]; lz of their columns lie left of the input and rz right of it.
-template <int K, int S, int T, bool TAIL>
-IRK_INLINE void columns(const V::F* w, const float* wp, V::F bias, const char* const (&x)[K], int64_t px, int64_t px3,
-                        int64_t lz, int64_t rz, const char* zero, int64_t n, V::F (&acc)[T]) {
+// R rows times T columns of windows; x[a] is the first column of the first one in input row a. lz of their columns lie
+// left of the input and rz right of it.
+template <int K, int S, int T, int R, bool TAIL>
+IRK_INLINE void columns(const V::F* w, const float* wp, V::F bias, const char* const (&x)[K + R - 1], int64_t px,
+                        int64_t px3, int64_t lz, int64_t rz, const char* zero, int64_t n, V::F (&acc)[R][T]) {
   constexpr int kSpan = (T - 1) * S + K;
-  IRK_UNROLL for (int j = 0; j < T; j++) acc[j] = bias;
-  irk::unroll<K>([&](auto a) IRK_LAMBDA {
+  IRK_UNROLL for (int r = 0; r < R; r++) { IRK_UNROLL for (int j = 0; j < T; j++) acc[r][j] = bias; }
+  irk::unroll<K + R - 1>([&](auto a) IRK_LAMBDA {
     V::F own[K], v[kSpan];
-    IRK_UNROLL for (int k = 0; k < K; k++) own[k] = K == 3 && kMany ? w[a * K + k] : V::load(wp + (a * K + k) * V::N);
+    if (K != 3 || !kMany) {
+      IRK_UNROLL for (int k = 0; k < K; k++) own[k] = V::load(wp + (a * K + k) * V::N);
+    }
     irk::unroll<kSpan>([&](auto q) IRK_LAMBDA {
       const char* s = x[a] + (q % 3 ? px * q : px3 * (q / 3));
       if (q < K / 2) s = q < lz ? zero : s;
@@ -64,56 +69,83 @@ IRK_INLINE void columns(const V::F* w, const float* wp, V::F bias, const char* c
       if (!kMany) {
         IRK_UNROLL for (int j = 0; j < T; j++) {
           const int k = q - j * S;
-          if (k >= 0 && k < K) acc[j] = V::fma(v[q], own[k], acc[j]);
+          if (k >= 0 && k < K) acc[0][j] = V::fma(v[q], own[k], acc[0][j]);
         }
       }
     });
     if (kMany) {
       IRK_UNROLL for (int k = 0; k < K; k++) {
-        IRK_UNROLL for (int j = 0; j < T; j++) acc[j] = V::fma(v[j * S + k], own[k], acc[j]);
+        IRK_UNROLL for (int r = 0; r < R; r++) {
+          if (a < r || a - r >= K) continue;
+          const V::F wk = K == 3 ? w[(a - r) * K + k] : own[k];
+          IRK_UNROLL for (int j = 0; j < T; j++) acc[r][j] = V::fma(v[j * S + k], wk, acc[r][j]);
+        }
       }
     }
   });
+}
+
+// What a walk does for one vector of channels.
+struct Vector {
+  const V::F* w;    // weights where they fit registers
+  const float* wp;  // in memory
+  V::F bias, lo, hi;
+  int64_t c, n, px, px3;
+};
+
+// R rows, of which the inputs are those of the first one and those that follow.
+template <int K, int S, int T, int R, bool TAIL>
+IRK_INLINE void go(const DwParams& p, const Vector& u, const Row* row, int64_t left, int64_t count) {
+  constexpr int kSpan = (T - 1) * S + K;
+  const char* const zero = reinterpret_cast<const char*>(p.zero);
+  const char* x[K + R - 1];
+  char* y[R];
+  IRK_UNROLL for (int a = 0; a < K; a++) x[a] = row->line[a] + u.c * 4;
+  IRK_UNROLL for (int r = 1; r < R; r++) x[K + r - 1] = row[r].line[K - 1] + u.c * 4;
+  IRK_UNROLL for (int r = 0; r < R; r++) y[r] = row[r].out + u.c * 4;
+  for (int64_t t = count; t > 0; t--) {
+    V::F acc[R][T];
+    columns<K, S, T, R, TAIL>(u.w, u.wp, u.bias, x, u.px, u.px3, -left, left + kSpan - p.iw, zero, u.n, acc);
+    irk::unroll<R>([&](auto r) IRK_LAMBDA {
+      irk::unroll<T>([&](auto j) IRK_LAMBDA {
+        store_at<TAIL>(y[r] + (j % 3 ? u.px * j : u.px3 * (j / 3)), vmath::clip<V>(acc[r][j], u.lo, u.hi), u.n);
+      });
+      y[r] += T * u.px;
+    });
+    IRK_UNROLL for (int a = 0; a < K; a++) x[a] += T * row->move[a];
+    IRK_UNROLL for (int r = 1; r < R; r++) x[K + r - 1] += T * row[r].move[K - 1];
+    left += T * S;
+  }
 }
 
 // count * T columns of `rows` rows, whose first window begins at input column `first`; vectors [v0, v1) of channels, of
 // which all are partly used if TAIL.
 template <int K, int S, int T, bool TAIL>
 void walk(const DwParams& p, const Row* r, int64_t rows, int64_t first, int64_t count, int64_t v0, int64_t v1) {
-  constexpr int kSpan = (T - 1) * S + K;
-  const int64_t px = p.c * 4;
-  int64_t px3 = 3 * px;
-  asm("" : "+r"(px3));  // two registers and their multiples of 2, 4 and 8 reach every column
+  constexpr int kPair = kMany && K == 3 && S == 1 && T <= kPairCols ? 2 : 1;  // rows at a time
+  Vector u;
+  u.px = p.c * 4;
+  u.px3 = 3 * u.px;
+  asm("" : "+r"(u.px3));  // two registers and their multiples of 2, 4 and 8 reach every column
   const bool more = r->res || p.act.act != Act::clip;
-  const V::F lo = V::set(more ? -__builtin_inff() : p.act.lo), hi = V::set(more ? __builtin_inff() : p.act.hi);
-  const char* const zero = reinterpret_cast<const char*>(p.zero);
+  u.lo = V::set(more ? -__builtin_inff() : p.act.lo), u.hi = V::set(more ? __builtin_inff() : p.act.hi);
   const Row* const end = r + rows;
   for (int64_t v = v0; v < v1; v++) {
-    const int64_t c = v * V::N, n = p.c - c;
-    const float* wp = p.w + v * (K * K * V::N);
-    const V::F bias = V::load(p.bias + c);
+    u.c = v * V::N, u.n = p.c - u.c;
+    u.wp = p.w + v * (K * K * V::N);
+    u.bias = V::load(p.bias + u.c);
     V::F w[9];
     if (K == 3 && kMany) {
-      IRK_UNROLL for (int k = 0; k < K * K; k++) w[k] = V::load(wp + k * V::N);
+      IRK_UNROLL for (int k = 0; k < K * K; k++) w[k] = V::load(u.wp + k * V::N);
     }
-    for (const Row* row = r; row < end; row++) {
-      const char* x[K];
-      IRK_UNROLL for (int a = 0; a < K; a++) x[a] = row->line[a] + c * 4;
-      char* y = row->out + c * 4;
-      int64_t left = first;
-      for (int64_t t = count; t > 0; t--) {
-        V::F acc[T];
-        columns<K, S, T, TAIL>(w, wp, bias, x, px, px3, -left, left + kSpan - p.iw, zero, n, acc);
-        irk::unroll<T>([&](auto j) IRK_LAMBDA {
-          store_at<TAIL>(y + (j % 3 ? px * j : px3 * (j / 3)), vmath::clip<V>(acc[j], lo, hi), n);
-        });
-        IRK_UNROLL for (int a = 0; a < K; a++) x[a] += T * row->move[a];
-        y += T * px;
-        left += T * S;
-      }
+    u.w = w;
+    const Row* row = r;
+    if (kPair == 2 && p.stride[0] == 1) {
+      for (; row + 2 <= end; row += 2) go<K, S, T, kPair, TAIL>(p, u, row, first, count);
     }
+    for (; row < end; row++) go<K, S, T, 1, TAIL>(p, u, row, first, count);
     if (more) {
-      for (const Row* row = r; row < end; row++) finish_row<TAIL>(p, *row, count * T, c);
+      for (row = r; row < end; row++) finish_row<TAIL>(p, *row, count * T, u.c);
     }
   }
 }
@@ -172,9 +204,12 @@ void run_wide(void* const* bufs, const void* params, int64_t begin, int64_t end)
   const DwParams& p = *static_cast<const DwParams*>(params);
   const Walks* fns = choose(p);
   if (!fns) return run_rows(bufs, params, begin, end);
-  const int64_t n = (p.ow + kCols - 1) / kCols, width = p.ow / n, wide = p.ow - n * width, whole = p.c / V::N;
-  // Few rows where weights would be loaded again too often, one where a row has enough columns.
-  const int64_t most = p.memory_order || p.ow > 32 ? 1 : 64 / p.ow < kRows ? 64 / p.ow : kRows;
+  const bool pair = kMany && p.kw == 3 && p.stride[0] == 1 && p.stride[1] == 1 && p.bands < p.oh;
+  const int64_t cols = pair && p.ow != kCols - 1 ? kPairCols : kCols;  // seven in one go are better than four and three
+  const int64_t n = (p.ow + cols - 1) / cols, width = p.ow / n, wide = p.ow - n * width, whole = p.c / V::N;
+  // Few rows where weights would be loaded again too often; where a row has enough columns, what goes at a time.
+  const int64_t few = pair ? 2 : 1;
+  const int64_t most = p.memory_order || p.ow > 32 ? few : 64 / p.ow < kRows ? 64 / p.ow : kRows;
   run(p, begin, end, [&](int64_t image, int64_t first, int64_t last, int64_t v0, int64_t v1) {
     const int64_t mid = v1 < whole ? v1 : v0 < whole ? whole : v0;
     Row r[kRows];
