@@ -259,6 +259,8 @@ Status plan_conv(StepContext& ctx, const ConvShape& shape, PreparedStep* out) {
   p->prefetch = tiles.prefetch && !s.by_row && m > 1 && m <= kFewRows && padded * depth * 4 > kNear;
   const int64_t width = choose_width(tiles, s.by_row ? s.ow : m, depth, p->nvec, p->prefetch);
   p->panels = ceil_div(p->nvec, width);
+  if (p->prefetch && padded * depth * 4 > kCache && p->panels < 8 * threads)  // each thread its share of the panels
+    p->panels = min64(p->nvec, ceil_div(p->panels, threads) * threads);
   p->max_rows = tiles.rows[ceil_div(p->nvec, p->panels)];
   p->bias = pack_vector(ctx, bias ? static_cast<const float*>(bias->data) : nullptr, s.groups, p->ocg, padded);
   if (!p->bias) return oom;
