@@ -211,6 +211,11 @@ def _line(rows: Sequence[dict[str, Any]], name: str, precision: str, n: int) -> 
     return ", ".join(f"{e} {least(r):.4g}" for e, r in sorted(by.items(), key=lambda v: least(v[1])))
 
 
+def title(engine: str) -> str:
+    """An engine as people call it."""
+    return ENGINES[engine].title if engine in ENGINES else engine
+
+
 def markdown(report: Report) -> str:
     """The tables as the README has them: latency, then load and memory; one line per network and precision."""
     rows, found = report.rows, cells(report.rows)
@@ -225,7 +230,7 @@ def markdown(report: Report) -> str:
             ours = f"{least(by[OURS]):.3g}" if OURS in by else ""
             if (name, precision, n) in best:
                 other, ratio = best[name, precision, n]
-                line += [ours, f"{least(by[other]):.3g} {other}", f"{ratio:.2f}"]
+                line += [ours, f"{least(by[other]):.3g} {title(other)}", f"{ratio:.2f}"]
             else:
                 line += [ours, "", ""]
         lines.append(f"| {' | '.join(line)} |")
@@ -246,11 +251,11 @@ def markdown(report: Report) -> str:
         if (name, precision, counts[0]) not in quick:
             continue
         a, b = quick[name, precision, counts[0]][0], small[name, precision, counts[0]][0]
-        ms = [f"{start_ms(by[OURS]):.3g}", f"{start_ms(by[a]):.3g} {a}"]
-        mb = [f"{by[OURS]['peak_bytes'] / 1e6:.0f}", f"{by[b]['peak_bytes'] / 1e6:.0f} {b}"]
+        ms = [f"{start_ms(by[OURS]):.3g}", f"{start_ms(by[a]):.3g} {title(a)}"]
+        mb = [f"{by[OURS]['peak_bytes'] / 1e6:.0f}", f"{by[b]['peak_bytes'] / 1e6:.0f} {title(b)}"]
         lines.append(f"| {' | '.join([name, precision, *ms, *mb])} |")
     versions = {e: r["version"] for r in rows for e in [r["engine"]]}
-    titles = [f"{ENGINES[e].title if e in ENGINES else e} {v}" for e, v in versions.items()]
+    titles = [f"{title(e)} {v}" for e, v in versions.items()]
     return "\n".join([*lines, "", f"{report.machine['cpu']}, {report.date[:10]}; {', '.join(titles)}."])
 
 

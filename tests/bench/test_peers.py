@@ -134,11 +134,11 @@ def test_ratios() -> None:
 def test_markdown() -> None:
     text = peers.markdown(Report("peers", ROWS))
     lines = text.splitlines()
-    assert "| a | int8 | 1 | 2 litert | 0.50 | 3 | 1.5 ort | 2.00 |" in lines
-    assert "| b | int8 | 1 | 2 ort | 0.50 |  |  |  |" in lines
+    assert "| a | int8 | 1 | 2 LiteRT | 0.50 | 3 | 1.5 ONNX Runtime | 2.00 |" in lines
+    assert "| b | int8 | 1 | 2 ONNX Runtime | 0.50 |  |  |  |" in lines
     assert "| c | fp32 | 5 |  |  |  |  |  |" in lines
     assert "| geometric mean | int8 |  |  | 0.50 |  |  | 2.00 |" in lines
-    assert "| a | int8 | 11 | 22 litert | 1 | 2 litert |" in lines
+    assert "| a | int8 | 11 | 22 LiteRT | 1 | 2 LiteRT |" in lines
     assert lines[-1].endswith("irkit irkit-1, ONNX Runtime ort-1, LiteRT litert-1.")
     heads = [line.count("|") for line in lines if line.startswith("|")]
     assert set(heads[:7]) == {9} and set(heads[7:]) == {7}
