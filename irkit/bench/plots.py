@@ -10,6 +10,7 @@ from irkit.bench.peaks import Peaks
 from irkit.bench.report import Report
 from irkit.errors import BenchError
 
+GROUPS = {"latency": "isa", "kernels": "isa", "compare": "verdict", "peers": "engine"}  # what has a colour of its own
 FORMATS = (".svg", ".png")
 
 
@@ -57,7 +58,16 @@ def _bars(figure: Any, report: Report) -> None:
         high.append(max(0.0, most - value))
     figure.set_size_inches(10, max(3.0, 1.2 + 0.22 * len(labels)))
     axes = figure.add_subplot()
-    axes.barh(range(len(labels)), middle, xerr=[low, high], color="#4878a8", error_kw={"ecolor": "#333", "capsize": 2})
+    groups = [str(r[GROUPS[report.kind]]) for r in report.rows]
+    colors = {g: f"C{i % 10}" for i, g in enumerate(dict.fromkeys(groups))}
+    for group, color in colors.items():
+        at = [i for i, g in enumerate(groups) if g == group]
+        spread = [[low[i] for i in at], [high[i] for i in at]]
+        look = {"ecolor": "#333", "capsize": 2}
+        axes.barh(at, [middle[i] for i in at], xerr=spread, color=color, error_kw=look, label=group)
+    if len(colors) > 1:
+        axes.legend(fontsize=7)
+    axes.margins(y=0.01)
     axes.set_yticks(range(len(labels)), labels, fontsize=7)
     axes.invert_yaxis()
     axes.set_xlabel({"compare": "ratio of times, B / A", "kernels": "microseconds"}.get(report.kind, "milliseconds"))
