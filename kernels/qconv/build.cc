@@ -201,9 +201,20 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
   p->nr = row->nr;
 
   // Rows of the copy: no padding in between unless they would all fall on the same cache sets.
-  const int64_t kpad = round_up(p->k, pk.depth);
+  int64_t kpad = round_up(p->k, pk.depth);
   p->steps = kpad / row->kr;
   p->lda = kpad;
+  int8_t* spread = nullptr;  // weights of a channel at their places for amx.cc
+#if defined(__x86_64__)
+  const bool tiled = row->isa == Isa::amx;
+  if (tiled) {
+    IRK_TRY(qconv_plan_tiles(ctx, p));
+    kpad = p->steps * p->tiled.depth;
+    spread = static_cast<int8_t*>(ctx.alloc->alloc(kpad));
+    if (!spread) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
+    memset(spread, 0, static_cast<size_t>(kpad));
+  }
+#endif
   if (p->lda * pk.size % 2048 == 0) p->lda += 64 / pk.size;
 
   p->tiles = ceil_div(p->ocg, row->nr);
@@ -249,9 +260,17 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
       pack_turned(src, p->k, width, at, dst);
       continue;
     }
+    if (spread) {
+      for (int64_t i = 0; i < p->tiled.n_pieces; i++) {
+        const QPiece& piece = p->tiled.pieces[i];
+        memcpy(spread + piece.to, src + piece.from, static_cast<size_t>(piece.count));
+      }
+      src = spread;
+    }
     const int64_t kr = row->kr;  // so many depths of a channel stay together
-    for (int64_t k = 0; k < p->k; k += kr, dst += kr * width * pk.size) {
-      const int64_t n = least(kr, p->k - k);
+    const int64_t depth = spread ? kpad : p->k;
+    for (int64_t k = 0; k < depth; k += kr, dst += kr * width * pk.size) {
+      const int64_t n = least(kr, depth - k);
       if (pk.size == 1) {
         memcpy(dst + at * kr, src + k, static_cast<size_t>(n));
         continue;
@@ -264,9 +283,14 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
   }
   p->w = w, p->bias = bias, p->m = m;
 
+#if defined(__x86_64__)
+  if (tiled) qconv_plan_blocks(p, &out->scratch);
+#else
+  constexpr bool tiled = false;
+#endif
   if (pk.rows) {
     IRK_TRY(plan_rows(ctx, s, pk, row->mr, kpad, p, &out->scratch));
-  } else {
+  } else if (!tiled) {
     const int64_t rows = rows_in_cache(*p, 24576, p->lda * pk.size, row->mr);
     p->block_rows = ceil_div(p->pixels, ceil_div(p->pixels, rows));
     if (ceil_div(p->pixels, p->block_rows) > 1) p->block_rows = round_up(p->block_rows, row->mr);

@@ -48,6 +48,36 @@ struct QRows {
   int64_t at_lines, at_rows, at_panels;  // offsets in the scratch: lines, gathered rows, what the kernel makes of them
 };
 
+// Consecutive depths of a channel: `count` weights from `from` go to depth `to` of the packed ones.
+struct QPiece {
+  int64_t to, from, count;
+};
+
+// How amx.cc finds the bytes of a row. Rows are `lda` bytes apart, and each step takes `depth` bytes at the same offset
+// of all rows. A convolution with a window copies its input lines with their padding to planes, one per phase of the
+// strides: then the rows of a tap are neighbouring pixels, as if lines were one long row. Rows between the lines, where
+// a window begins in the padding, are computed and dropped.
+struct QTilePlan {
+  enum Way {
+    in_place,     // rows of the input itself
+    merged,       // taps of a kernel row are contiguous
+    separate,     // each tap by itself
+    interleaved,  // few channels, strided: a pixel holds all phases, and taps are contiguous
+    gather        // rows are made contiguous in the scratch
+  } way;
+  bool planes() const { return way == merged || way == separate || way == interleaved; }
+  int64_t depth;  // up to 64, a multiple of 4
+  int64_t lda;
+  int32_t* at;     // [steps]
+  QPiece* pieces;  // [n_pieces]
+  int64_t n_pieces;
+  int64_t pixel;                      // bytes of a pixel of the planes
+  int64_t cols, pitch;                // pixels that are read of a line; from a line to the next
+  int64_t phases_h, phases_w, plane;  // planes, and bytes from one to the next
+  int64_t block_lines, image_blocks;  // output lines per block, blocks per image
+  int64_t at_copy, at_line;           // in the scratch, after the rows' outputs: planes or rows, one line
+};
+
 struct QConvParams {
   int64_t ih, iw, ic, oh, ow, oc;
   int64_t kh, kw, sh, sw, pt, pl, dh, dw;
@@ -56,7 +86,7 @@ struct QConvParams {
   int64_t pixels;                        // rows of the product
   int64_t k;                             // depth
   int64_t lda;                           // elements between rows of the scratch copy
-  int64_t steps;                         // depth in units of the kernel's k-unroll
+  int64_t steps;                         // depth in units of the kernel's k-unroll; steps of amx.cc
   int64_t block_rows, m_blocks;          // rows per item
   int64_t tiles, block_tiles, n_blocks;  // column tiles per group, tiles per item
   int64_t tile_bytes, group_bytes;       // packed weights
@@ -73,6 +103,7 @@ struct QConvParams {
   bool wide;     // scaled values may leave the int32 range: clamp before converting
   bool narrow;   // scaled values, residual included, stay within +-32000
   QRows rows;
+  QTilePlan tiled;
 };
 
 // Largest |acc| * m + |r - zr| * mr over channels stays below this: then no clamp is needed before conversion.
@@ -88,5 +119,9 @@ Status qconv_read_common(StepContext& ctx, int rank, int w_rank, QConvShape* s);
 Status qconv_read_geometry(StepContext& ctx, QConvShape* s);
 // Sums of a channel fit int32 and its multiplier is a sane number.
 Status qconv_check_channel(const StepContext& ctx, int64_t channel, double most_sum, float m);
+
+// For amx.cc, before and after the sizes of the packed weights are known.
+Status qconv_plan_tiles(StepContext& ctx, QConvParams* p);
+void qconv_plan_blocks(QConvParams* p, int64_t* scratch);
 
 }  // namespace irk

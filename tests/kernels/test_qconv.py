@@ -95,6 +95,31 @@ def test_random_layers(seed: int) -> None:
     run(rng, (int(rng.integers(1, 3)), ic * groups, h, w), (oc * groups, ic, kh, kw), zero=zero, **attrs)
 
 
+BLOCKS = [
+    ((1, 64, 30, 29), (96, 64, 3, 3), {"pads": (1, 1, 1, 1)}),
+    ((2, 96, 17, 18), (48, 96, 3, 3), {"pads": (1, 1, 1, 1), "strides": (2, 2)}),
+    ((1, 128, 15, 9), (52, 128, 3, 3), {"pads": (0, 2, 1, 1), "strides": (1, 2)}),
+    ((1, 128, 13, 13), (40, 128, 3, 3), {"pads": (1, 1, 1, 0), "strides": (3, 1)}),
+    ((1, 64, 14, 14), (40, 64, 3, 3), {"pads": (3, 3, 3, 3), "dilation": (3, 3)}),
+    ((1, 3, 70, 66), (64, 3, 7, 7), {"pads": (3, 3, 3, 3), "strides": (2, 2)}),
+    ((2, 3, 64, 63), (48, 3, 3, 3), {"pads": (1, 1, 1, 1), "strides": (2, 2)}),
+    ((1, 12, 40, 21), (24, 12, 5, 3), {"pads": (2, 1, 2, 1), "strides": (3, 1)}),
+    ((1, 96, 12, 11), (64, 96, 1, 1), {"strides": (2, 2)}),
+    ((1, 128, 12, 11), (128, 64, 3, 3), {"pads": (1, 1, 1, 1), "groups": 2}),
+    ((1, 160, 21, 20), (80, 160, 1, 1), {}),
+]
+
+
+@pytest.mark.parametrize("xs, ws, attrs", BLOCKS)
+def test_several_blocks(xs: tuple[int, ...], ws: tuple[int, ...], attrs: dict[str, Any]) -> None:
+    """Enough rows for several blocks and many tiles in each, so that every tile follows another one."""
+    rng = np.random.default_rng(5)
+    x, w, bias = qtensor(rng, xs, zero=-7), qweights(rng, ws), rng.integers(-5000, 5000, ws[0]).astype(np.int32)
+    r = qtensor(rng, qconv2d.fn(x, w, bias, quant=Y, **attrs).shape, 0.3, -4)
+    for residual, quant in ((None, Y), (r, Y), (None, None)):
+        check("qconv", qconv2d, x, w, bias, residual, threads=(1, 2), quant=quant, **attrs)
+
+
 @pytest.mark.parametrize("ic", [16, 32, 48, 80, 96, 160])
 @pytest.mark.parametrize("oc", [8, 16, 24, 29])
 def test_rows_read_in_place(ic: int, oc: int) -> None:
@@ -178,7 +203,7 @@ def test_ties_go_to_even() -> None:
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(
-    "xs, ws, attrs", [*SHAPES, ((1, 70, 3, 3), (37, 70, 1, 1), {}), ((1, 4, 1, 3), (4, 4, 1, 1), {})]
+    "xs, ws, attrs", [*SHAPES, *BLOCKS, ((1, 70, 3, 3), (37, 70, 1, 1), {}), ((1, 4, 1, 3), (4, 4, 1, 1), {})]
 )
 def test_stays_inside_its_buffers(isa: str, xs: tuple[int, ...], ws: tuple[int, ...], attrs: dict[str, Any]) -> None:
     rng = np.random.default_rng(2)

@@ -1,0 +1,172 @@
+// How amx.cc finds the rows of the product, how deep a step is, and how the rows are cut into blocks.
+#include "qconv/qconv.h"
+
+#if defined(__x86_64__)
+namespace irk {
+namespace {
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+constexpr int64_t kTile = 16;             // rows of a tile
+constexpr int64_t kStep = 64;             // most bytes of a row that a step takes
+constexpr int64_t kFewRows = 96;          // with fewer rows per block the weights are read too often
+constexpr int64_t kMostPlanes = 1 << 20;  // bytes of a block's planes
+
+// Contiguous runs of a row, each cut into equal steps.
+struct Runs {
+  int64_t count, bytes;
+  int64_t cuts() const { return ceil_div(bytes, kStep); }
+  int64_t steps() const { return count * cuts(); }
+  int64_t depth() const { return round_up(ceil_div(bytes, cuts()), 4); }
+};
+
+using Way = QTilePlan::Way;
+
+Runs runs_of(const QConvParams& p, Way way) {
+  switch (way) {
+    case Way::merged:
+      return {p.kh, p.kw * p.icg};
+    case Way::separate:
+      return {p.kh * p.kw, p.icg};
+    case Way::interleaved:
+      return {ceil_div(p.kh, p.sh), ceil_div(p.kw, p.sw) * p.sh * p.sw * p.icg};
+    default:
+      return {1, p.k};
+  }
+}
+
+// Cycles per tile of rows, roughly: 16 for each multiplication, and some for each piece that a gathered row is made of.
+double cost_of(const QConvParams& p, Way way) {
+  const Runs r = runs_of(p, way);
+  double cost = 16.0 * static_cast<double>(r.steps() * ceil_div(p.ocg, kTile));
+  if (way == Way::gather) cost += 3.0 * kTile * static_cast<double>(p.merge_kw ? p.kh : p.kh * p.kw);
+  return cost;
+}
+
+Way way_of(const QConvParams& p) {
+  if (p.pointwise) return Way::in_place;
+  Way best = p.groups == 1 && p.sw == 1 && p.dw == 1 ? Way::merged : Way::separate;
+  const bool strided = p.sh > 1 || p.sw > 1;
+  if (p.groups == 1 && p.dh == 1 && p.dw == 1 && strided && p.sw * p.ic <= 64 && p.sh * p.sw * p.ic <= 1024 &&
+      cost_of(p, Way::interleaved) < cost_of(p, best))
+    best = Way::interleaved;
+  return cost_of(p, Way::gather) < cost_of(p, best) ? Way::gather : best;
+}
+
+int64_t plane_bytes(const QConvParams& p, const QTilePlan& q, int64_t lines) {
+  const int64_t high = lines + (p.kh - 1) * p.dh / p.sh;
+  return round_up(high * q.pitch * q.pixel + (q.cols - q.pitch) * q.pixel + 64, 64);
+}
+
+int64_t planes_bytes(const QConvParams& p, const QTilePlan& q, int64_t lines) {
+  return q.phases_h * q.phases_w * plane_bytes(p, q, lines);
+}
+
+// The planes of `way`: their sizes for blocks of so many lines. False when they would be unreasonably large.
+bool shape_planes(const QConvParams& p, Way way, QTilePlan* q) {
+  const bool interleaved = way == Way::interleaved;
+  q->pixel = interleaved ? p.sh * p.sw * p.ic : p.icg;
+  q->phases_h = interleaved ? 1 : least(p.sh, (p.kh - 1) * p.dh + 1);
+  q->phases_w = interleaved ? 1 : least(p.sw, (p.kw - 1) * p.dw + 1);
+  q->cols = p.ow + (p.kw - 1) * p.dw / p.sw;
+  // The columns of padding at the end of a line may be those at the start of the next.
+  const int64_t right = p.sw == 1 && !interleaved ? most(q->cols - p.pl - p.iw, 0) : 0;
+  q->pitch = q->cols - least(least(p.pl, right), q->cols - p.ow);
+  return q->cols * q->pixel <= kMostPlanes && planes_bytes(p, *q, 1) <= kMostPlanes;
+}
+
+// Output lines per block: so many that few rows of tiles are wasted, and the planes stay in the cache.
+int64_t lines_per_block(const QConvParams& p, const QTilePlan& q) {
+  // Large weights are better read once than small planes kept in L1.
+  const int64_t room = p.group_bytes > 1 << 20 ? 192 << 10 : 36 << 10;
+  int64_t best = 1, best_tiles = -1;
+  for (int64_t lines = 1; lines <= p.oh; lines++) {
+    const int64_t rows = (lines - 1) * q.pitch + p.ow;
+    const bool enough = (lines - 2) * q.pitch + p.ow >= kFewRows;  // without this line
+    if (lines > 1 && ((enough && planes_bytes(p, q, lines) > room) || rows > 1024)) break;
+    const int64_t last = p.oh - (ceil_div(p.oh, lines) - 1) * lines;
+    const int64_t tiles =
+        (ceil_div(p.oh, lines) - 1) * ceil_div(rows, kTile) + ceil_div((last - 1) * q.pitch + p.ow, kTile);
+    if (best_tiles < 0 || tiles <= best_tiles) best = lines, best_tiles = tiles;
+  }
+  return best;
+}
+
+// Offset of run i within a row.
+int64_t run_at(const QConvParams& p, int64_t i) {
+  const QTilePlan& q = p.tiled;
+  if (q.way == Way::interleaved) return i * q.pitch * q.pixel;
+  if (!q.planes()) return 0;
+  const int64_t y = (q.way == Way::merged ? i : i / p.kw) * p.dh, x = q.way == Way::merged ? 0 : i % p.kw * p.dw;
+  return (y % p.sh * q.phases_w + x % p.sw) * q.plane + (y / p.sh * q.pitch + x / p.sw) * q.pixel;
+}
+
+}  // namespace
+
+Status qconv_plan_tiles(StepContext& ctx, QConvParams* out) {
+  QConvParams& p = *out;
+  QTilePlan& q = p.tiled;
+  Way way = way_of(p);
+  if (way != Way::in_place && way != Way::gather && !shape_planes(p, way, &q)) way = Way::gather;
+  const Runs r = runs_of(p, way);
+  q.way = way;
+  q.depth = r.depth();
+  p.steps = r.steps();
+  // Where the weights of a row of the product go: pieces of consecutive depths.
+  const int64_t pieces = way == Way::interleaved ? p.kh * ceil_div(p.kw, p.sw) : r.count;
+  int32_t* at = static_cast<int32_t*>(ctx.alloc->alloc(p.steps * 4));
+  q.pieces = static_cast<QPiece*>(ctx.alloc->alloc(pieces * static_cast<int64_t>(sizeof(QPiece))));
+  if (!at || !q.pieces) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
+  q.at = at;
+  q.n_pieces = 0;
+  const int64_t padded = r.cuts() * q.depth;  // of a run
+  if (way == Way::interleaved) {
+    const int64_t n = p.sw * p.ic;
+    for (int64_t y = 0; y < p.kh; y++)
+      for (int64_t x = 0; x < p.kw; x += p.sw)
+        q.pieces[q.n_pieces++] = {y / p.sh * padded + x / p.sw * q.pixel + y % p.sh * n, (y * p.kw + x) * p.ic,
+                                  least(p.sw, p.kw - x) * p.ic};
+  } else {
+    for (int64_t i = 0; i < r.count; i++) q.pieces[q.n_pieces++] = {i * padded, i * r.bytes, r.bytes};
+  }
+  return Status();
+}
+
+void qconv_plan_blocks(QConvParams* out, int64_t* scratch) {
+  QConvParams& p = *out;
+  QTilePlan& q = p.tiled;
+  const bool planes = q.planes(), gather = q.way == Way::gather;
+  int64_t copy;
+  if (planes) {
+    const int64_t most_lines = lines_per_block(p, q);
+    q.image_blocks = ceil_div(p.oh, most_lines);
+    q.block_lines = most_lines;
+    p.block_rows = q.block_lines * p.ow;
+    p.m_blocks = p.pixels / (p.oh * p.ow) * q.image_blocks;
+    q.lda = q.pixel;
+    q.plane = plane_bytes(p, q, q.block_lines);
+    copy = planes_bytes(p, q, q.block_lines) + kTile * q.pixel + 128;
+  } else {
+    const int64_t row = gather ? p.lda : p.k;
+    q.lda = gather ? p.lda : p.ic;
+    const int64_t room = p.group_bytes > 1 << 20 ? 192 << 10 : 24 << 10;
+    const int64_t rows = least(round_up(most(room / (row + least(p.oc, 256)), 64), 32), 1024);
+    p.block_rows = ceil_div(p.pixels, ceil_div(p.pixels, rows));
+    if (ceil_div(p.pixels, p.block_rows) > 1) p.block_rows = round_up(p.block_rows, 32);
+    p.m_blocks = ceil_div(p.pixels, p.block_rows);
+    copy = gather ? round_up(p.block_rows, kTile) * p.lda + 256 : 3 * kTile * p.ic + p.steps * q.depth + 128;
+  }
+  const Runs r = runs_of(p, q.way);
+  for (int64_t i = 0; i < r.count; i++)
+    for (int64_t c = 0; c < r.cuts(); c++) q.at[i * r.cuts() + c] = static_cast<int32_t>(run_at(p, i) + c * q.depth);
+  const int64_t rows = planes ? q.block_lines * q.pitch : p.block_rows;
+  q.at_copy = round_up((rows + 32) * 8, 64);
+  q.at_line = q.at_copy + round_up(copy, 64);
+  *scratch = q.at_line + (planes ? round_up(q.cols * p.sw * p.icg + 192, 64) : 0);
+}
+
+}  // namespace irk
+#endif
