@@ -4,31 +4,11 @@
 //
 // The multiplications run beside the vector units: while a tile is multiplied, the one before it is turned into
 // outputs, a few vectors after each step.
+#include "qconv/amx_rows.h"
 #include "qconv/x86_512.h"
 
 namespace irk {
 namespace {
-
-struct Ops {
-  using A = int8_t;
-  // Writes 32 elements whatever the run.
-  struct Short {
-    __mmask32 mask;
-    explicit Short(int64_t n) : mask(~0u >> (32 - n)) {}
-    IRK_INLINE void operator()(A* dst, const int8_t* src) const {
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst), _mm256_maskz_loadu_epi8(mask, src));
-    }
-  };
-  // Writes up to 63 elements too many: what follows is written later, or is slack.
-  static IRK_INLINE void copy(A* dst, const int8_t* src, int64_t n) {
-    int64_t i = 0;
-    for (; i + 64 <= n; i += 64) _mm512_storeu_si512(dst + i, _mm512_loadu_si512(src + i));
-    if (i < n) _mm512_storeu_si512(dst + i, _mm512_maskz_loadu_epi8(~0ull >> (64 - (n - i)), src + i));
-  }
-  static IRK_INLINE void fill(A* dst, int64_t n, int32_t zx) {
-    for (int64_t i = 0; i < n; i += 64) _mm512_storeu_si512(dst + i, _mm512_set1_epi8(static_cast<char>(zx)));
-  }
-};
 
 struct alignas(64) TileConfig {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
@@ -52,56 +32,78 @@ enum class Out { i8, residual, f32 };
 // Sums of a tile, and where its outputs go.
 struct Sums {
   int32_t* at;
-  bool tall;          // two tiles of rows
-  const int64_t* to;  // of each row: the output element, or -1 for a row that is none
+  bool tall;                  // two tiles of rows
+  char* const* to;            // of each row: its output, or some memory to spoil
+  const int8_t* const* from;  // its residual
   const float* m;
-  void* out;
-  const int8_t* res;
-  int64_t groups;  // of four vectors
+  int64_t c0;  // first channel
 };
 
-// Turns sums into outputs, a group of four vectors at a time.
-template <int NV, Out kOut>
+// Turns sums into outputs, a group of four vectors at a time. Simple: int8, all of the
+// channels, no sums that could leave int32 when scaled.
+template <int NV, Out kOut, bool simple>
 struct Finish {
   static constexpr int R = 4 / NV;  // rows per group
   Epilogue512<NV> e;
-  bool wide, clamped;
-  int32_t* ignored;  // [32], for rows that are none
+  __m512 m[NV];
+  __m512i pick[NV], nth;  // bytes of a residual row
+  bool wide;
 
-  IRK_INLINE Finish(const QTile& t, const QConvParams& p, int32_t* nowhere)
-      : e(t, p), wide(p.wide), clamped(p.clamped), ignored(nowhere) {}
-
-  IRK_INLINE void groups(const Sums& s, int64_t i, int64_t end) const {
-    __m512 m[NV];
-    unroll<NV>([&](auto v) IRK_LAMBDA { m[v] = _mm512_loadu_ps(s.m + 16 * v); });
-    for (; i < end; i++) group(s, m, i);
+  IRK_INLINE Finish(const QTile& t, const QConvParams& p) : e(t, p), wide(p.wide) {
+    const __m512i even = _mm512_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2, 4, 4, 4, 4, 6, 6, 6, 6);
+    pick[0] = NV == 2 ? even : _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    pick[NV - 1] = NV == 2 ? _mm512_or_si512(even, _mm512_set1_epi32(1)) : pick[0];
+    nth = _mm512_broadcast_i32x4(_mm_setr_epi32(1, 1 << 8, 1 << 16, 1 << 24));
   }
 
-  IRK_INLINE void group(const Sums& s, const __m512 (&m)[NV], int64_t i) const {
+  IRK_INLINE void scales(const float* at) {
+    unroll<NV>([&](auto v) IRK_LAMBDA { m[v] = _mm512_loadu_ps(at + 16 * v); });
+  }
+
+  // r - zr of a vector: a dot product with one byte of each four.
+  IRK_INLINE void residual(__m512 (&y)[NV], const int8_t* r) const {
+    const __m512i b = _mm512_castsi256_si512(
+        NV == 2 ? (simple ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(r))
+                          : _mm256_maskz_loadu_epi8(static_cast<__mmask32>(e.mask), r))
+                : _mm256_castsi128_si256(_mm_maskz_loadu_epi8(static_cast<__mmask16>(e.mask), r)));
+    const __m512i zero = _mm512_sub_epi32(_mm512_setzero_si512(), e.zr);
+    unroll<NV>([&](auto v) IRK_LAMBDA {
+      const __m512i d = _mm512_dpbusd_epi32(zero, nth, _mm512_permutexvar_epi32(pick[v], b));
+      y[v] = _mm512_add_ps(y[v], _mm512_mul_ps(_mm512_cvtepi32_ps(d), e.mr));
+    });
+  }
+
+  IRK_INLINE void operator()(const Sums& s, int64_t i) const {
     const int32_t* sums = s.at + i * 64;
-    const int64_t* to = s.to + i * R;
     __m512 y[R][NV];
     unroll<R>([&](auto r) IRK_LAMBDA {
       unroll<NV>([&](auto v) IRK_LAMBDA {
         y[r][v] = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums + (r * NV + v) * 16)), m[v]);
       });
-      if constexpr (kOut == Out::residual) e.residual(y[r], s.res + (to[r] < 0 ? 0 : to[r]));
-      if constexpr (kOut == Out::f32)
-        e.store_f32(y[r], to[r] < 0 ? reinterpret_cast<float*>(ignored) : static_cast<float*>(s.out) + to[r]);
+      if constexpr (kOut == Out::residual) residual(y[r], s.from[i * R + r] + s.c0);
+      if constexpr (kOut == Out::f32) e.store_f32(y[r], reinterpret_cast<float*>(s.to[i * R + r]) + s.c0);
     });
     if constexpr (kOut == Out::f32) return;
-    int8_t* d[R];
-    unroll<R>([&](auto r) IRK_LAMBDA {
-      d[r] = to[r] < 0 ? reinterpret_cast<int8_t*>(ignored) : static_cast<int8_t*>(s.out) + to[r];
-    });
+    char* d[R];
+    unroll<R>([&](auto r) IRK_LAMBDA { d[r] = s.to[i * R + r] + s.c0; });
     if constexpr (NV == 2) {
-      const __m512i b = e.pack(y[0][0], y[0][1], y[1][0], y[1][1], wide, clamped);
-      _mm256_mask_storeu_epi8(d[0], static_cast<__mmask32>(e.mask), _mm512_castsi512_si256(b));
-      _mm256_mask_storeu_epi8(d[1], static_cast<__mmask32>(e.mask), _mm512_extracti64x4_epi64(b, 1));
+      const __m512i b = e.pack(y[0][0], y[0][1], y[1][0], y[1][1], !simple && wide, true);
+      if (simple) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(d[0]), _mm512_castsi512_si256(b));
+        // One instruction, which GCC splits into two.
+        asm("vextracti64x4 $1, %1, %0" : "=m"(*reinterpret_cast<__m256i_u*>(d[1])) : "v"(b));
+      } else {
+        _mm256_mask_storeu_epi8(d[0], static_cast<__mmask32>(e.mask), _mm512_castsi512_si256(b));
+        _mm256_mask_storeu_epi8(d[1], static_cast<__mmask32>(e.mask), _mm512_extracti64x4_epi64(b, 1));
+      }
     } else {
-      const __m512i b = e.pack(y[0][0], y[1][0], y[2][0], y[3][0], wide, clamped);
+      const __m512i b = e.pack(y[0][0], y[1][0], y[2][0], y[3][0], !simple && wide, true);
       unroll<R>([&](auto r) IRK_LAMBDA {
-        _mm_mask_storeu_epi8(d[r], static_cast<__mmask16>(e.mask), _mm512_extracti32x4_epi32(b, r));
+        const __m128i row = _mm512_extracti32x4_epi32(b, r);
+        if (simple)
+          _mm_storeu_si128(reinterpret_cast<__m128i*>(d[r]), row);
+        else
+          _mm_mask_storeu_epi8(d[r], static_cast<__mmask16>(e.mask), row);
       });
     }
   }
@@ -130,62 +132,67 @@ struct Factors {
   int64_t lines;
 };
 
-// The sums of R x 16 rows times NV x 16 channels; meanwhile finishes the tile before. Accumulators start as the bias,
-// the same in all rows.
-template <int R, int NV, Out kOut>
-IRK_INLINE void multiply(const QConvParams& params, Factors f, int32_t* sums, const Finish<NV, kOut>& finish,
-                         const Sums& before) {
+// The sums of R x 16 rows times NV x 16 channels. Accumulators start as the bias, the same in all rows. Meanwhile
+// finishes the tile before: `each` groups per step, in portions so that both kinds of work are in flight; 0: all of
+// them in the first step, with less code.
+template <int R, int NV, int each, class Finisher>
+IRK_INLINE void multiply(const QConvParams& params, Factors f, int32_t* sums, Finisher& finish, const Sums& before) {
   const QTilePlan& p = params.tiled;
-  const int64_t lda = p.lda, step = p.depth * NV * 16, steps = params.steps;
+  const int64_t lda = p.lda;
   const int32_t* at = p.at;
-  const int64_t each = before.groups <= steps ? 1 : (before.groups + steps - 1) / steps;
-  int64_t done = 0;
-  for (int64_t k = 0; k < steps; k++, f.w += step) {
-    if (k == 0) _tile_loadd(0, f.bias, 0);
-    _tile_loadd(4, f.a + at[k], lda);
+  int64_t group = 0;
+  const auto some = [&](auto n) IRK_LAMBDA {
+    unroll<n>([&](auto i) IRK_LAMBDA { finish(before, group + i); });
+    group += n;
+  };
+  finish.scales(before.m);
+  const auto step = [&](auto first, auto count) IRK_LAMBDA {
+    constexpr int n = decltype(count)::value, part = n / 3;
+    if (first) _tile_loadd(0, f.bias, 0);
+    _tile_loadd(4, f.a + *at, lda);
     _tile_loadd(6, f.w, NV * 64);
     _tile_dpbssd(0, 4, 6);
     if (R == 2 && NV == 2) {
-      if (k == 0) _tile_loadd(2, f.bias, 0);
-      _tile_loadd(5, f.a1 + at[k], lda);
+      if (first) _tile_loadd(2, f.bias, 0);
+      _tile_loadd(5, f.a1 + *at, lda);
       _tile_dpbssd(2, 5, 6);
     }
-    if (k == 0 && before.groups) store_late<NV>(before.at, before.tall);
+    if (first) store_late<NV>(before.at, before.tall);
+    some(Int<part>());
     if (NV == 2) {
-      if (k == 0) _tile_loadd(1, f.bias + 16, 0);
+      if (first) _tile_loadd(1, f.bias + 16, 0);
       _tile_loadd(7, f.w + 64, NV * 64);
       _tile_dpbssd(1, 4, 7);
-      if (k == 0 && R == 2) _tile_loadd(3, f.bias + 16, 0);
-      if (R == 2) _tile_dpbssd(3, 5, 7);
-    } else if (R == 2) {
-      if (k == 0) _tile_loadd(2, f.bias, 0);
-      _tile_loadd(5, f.a1 + at[k], lda);
-      _tile_dpbssd(2, 5, 6);
+    }
+    some(Int<part>());
+    if (R == 2) {
+      if (NV == 2) {
+        if (first) _tile_loadd(3, f.bias + 16, 0);
+        _tile_dpbssd(3, 5, 7);
+      } else {
+        if (first) _tile_loadd(2, f.bias, 0);
+        _tile_loadd(5, f.a1 + *at, lda);
+        _tile_dpbssd(2, 5, 6);
+      }
     }
     for (int64_t i = 0; i < f.lines; i++, f.ahead += kAhead) _mm_prefetch(f.ahead, _MM_HINT_T1);
-    const int64_t stop = done + each < before.groups ? done + each : before.groups;
-    finish.groups(before, done, stop);
-    done = stop;
-  }
+    some(Int<n - 2 * part>());
+    if (first && each == 0)
+      for (; group < 8 * NV; group++) finish(before, group);
+    f.w += p.depth * NV * 16;
+    at++;
+  };
+  constexpr int kFinishing = each ? 8 * NV / each : 1;
+  step(Int<1>(), Int<each>());
+  for (int64_t k = 1; k < kFinishing; k++) step(Int<0>(), Int<each>());
+  for (int64_t k = kFinishing; k < params.steps; k++) step(Int<0>(), Int<0>());
   store_first<NV>(sums, R == 2);
 }
 
-// A block of rows: where they are, and where their outputs go.
-struct Block {
-  const int8_t* a;     // first row; rows lie lda apart
-  const int8_t* tail;  // tiles from `tail_tile` on are read here instead
-  int64_t tail_tile;
-  int64_t rows;
-  const int64_t* to;
-  IRK_INLINE const int8_t* tile(int64_t i, int64_t lda) const {
-    return i < tail_tile ? a + i * 16 * lda : tail + (i - tail_tile) * 16 * lda;
-  }
-};
-
 // Columns [t, t1) of tiles that are NV vectors wide, all rows of the block.
-template <int NV, Out kOut>
-void columns(const QConvParams& p, const Block& b, int64_t g, int64_t t, int64_t t1, void* out, const int8_t* res) {
-  alignas(64) int32_t sums[2][NV * 512], nowhere[32];
+template <int NV, Out kOut, bool simple, int each>
+void columns(const QConvParams& p, const Block& b, int64_t g, int64_t t, int64_t t1) {
+  alignas(64) int32_t sums[2][NV * 512];
   const int64_t tiles = (b.rows + 15) / 16, pairs = (tiles + 1) / 2, lda = p.tiled.lda;
   const int64_t step_lines = NV * p.tiled.depth * 16 / kAhead;
   Factors f = {};
@@ -193,9 +200,8 @@ void columns(const QConvParams& p, const Block& b, int64_t g, int64_t t, int64_t
   QTile first = {};
   first.n = p.ocg - t * p.nr < 16 * NV ? p.ocg - t * p.nr : 16 * NV;
   first.m = p.m;
-  const Finish<NV, kOut> finish(first, p, nowhere);
-  Sums before = {};
-  before.m = p.m;
+  Finish<NV, kOut, simple> finish(first, p);
+  Sums before = {sums[1], false, b.to + b.none, b.from + b.none, p.m, 0};  // before the first tile: nothing
   int turn = 0;
   for (; t < t1; t++) {
     const int64_t slot = (g * p.tiles + t) * p.nr, c0 = g * p.ocg + t * p.nr;
@@ -207,140 +213,53 @@ void columns(const QConvParams& p, const Block& b, int64_t g, int64_t t, int64_t
       f.a = b.tile(i, lda);
       if (tall) {
         f.a1 = b.tile(i + 1, lda);
-        multiply<2, NV, kOut>(p, f, sums[turn], finish, before);
+        multiply<2, NV, each>(p, f, sums[turn], finish, before);
       } else {
-        multiply<1, NV, kOut>(p, f, sums[turn], finish, before);
+        multiply<1, NV, 0>(p, f, sums[turn], finish, before);
       }
-      before.at = sums[turn];
-      before.tall = tall;
-      before.to = b.to + 16 * i;
-      before.m = p.m + slot;
-      before.out = kOut == Out::f32 ? static_cast<void*>(static_cast<float*>(out) + c0)
-                                    : static_cast<void*>(static_cast<int8_t*>(out) + c0);
-      before.res = kOut == Out::residual ? res + c0 : nullptr;
-      before.groups = (tall ? 8 : 4) * NV;
+      before = {sums[turn], tall, b.to + 16 * i, b.from + 16 * i, p.m + slot, c0};
     }
   }
   store_late<NV>(before.at, before.tall);
-  finish.groups(before, 0, before.groups);
+  finish.scales(before.m);
+  for (int64_t i = 0; i < (before.tall ? 8 : 4) * NV; i++) finish(before, i);
 }
 
-// One line of `cols` columns with its padding; src null: outside the image. Writes up to 63 bytes too many.
-IRK_INLINE void pad_line(const QConvParams& p, const int8_t* src, int64_t cols, int8_t* dst) {
-  if (!src) {
-    Ops::fill(dst, cols * p.icg, p.zx);
-    return;
-  }
-  const int64_t left = p.pl < cols ? p.pl : cols;
-  const int64_t n = p.iw < cols - left ? p.iw : cols - left;
-  Ops::fill(dst, left * p.icg, p.zx);
-  dst += left * p.icg;
-  if (p.groups == 1) {
-    Ops::copy(dst, src, n * p.ic);
-    dst += n * p.ic;
-  } else {
-    for (int64_t i = 0; i < n; i++, dst += p.icg) Ops::copy(dst, src + i * p.ic, p.icg);
-  }
-  Ops::fill(dst, (cols - left - n) * p.icg, p.zx);
-}
-
-// Copies the input lines of output lines [first, first + lines) to the scratch: one plane per phase of the strides, or
-// all phases of a pixel side by side.
-void copy_planes(const QConvParams& p, const int8_t* image, int64_t first, int64_t lines, int8_t* dst, int8_t* line) {
-  const QTilePlan& q = p.tiled;
-  const int64_t high = (lines - 1) * p.sh + (p.kh - 1) * p.dh + 1;  // input lines
-  for (int64_t y = 0; y < high; y++) {
-    const int64_t ih = first * p.sh - p.pt + y;
-    const int8_t* src = ih >= 0 && ih < p.ih ? image + ih * p.iw * p.ic : nullptr;
-    const int64_t phase = y % p.sh;
-    int8_t* to = dst + y / p.sh * q.pitch * q.pixel;
-    if (q.way == QTilePlan::interleaved) {
-      pad_line(p, src, q.pitch * p.sw, line);
-      const int64_t n = p.sw * p.ic;  // at most 64
-      const __mmask64 mask = ~0ull >> (64 - n);
-      to += phase * n;
-      if (n <= 16) {
-        for (int64_t j = 0; j < q.pitch; j++, to += q.pixel)
-          _mm_mask_storeu_epi8(to, static_cast<__mmask16>(mask),
-                               _mm_loadu_si128(reinterpret_cast<const __m128i*>(line + j * n)));
-      } else {
-        for (int64_t j = 0; j < q.pitch; j++, to += q.pixel)
-          _mm512_mask_storeu_epi8(to, mask, _mm512_loadu_si512(line + j * n));
-      }
-    } else if (phase < q.phases_h) {
-      to += phase * q.phases_w * q.plane;
-      if (p.sw == 1) {
-        pad_line(p, src, q.pitch, to);
-        if (y + p.sh >= high) Ops::fill(to + q.pitch * q.pixel, (q.cols - q.pitch) * q.pixel, p.zx);
-      } else {
-        pad_line(p, src, q.cols * p.sw, line);
-        for (int64_t x = 0; x < q.phases_w; x++, to += q.plane)
-          for (int64_t j = 0; j < q.pitch; j++) Ops::copy(to + j * p.icg, line + (j * p.sw + x) * p.icg, p.icg);
-      }
-    }
-  }
-}
-
-// The block's lines or rows, and for each row its output element.
-Block block_of(const QConvParams& p, const int8_t* x, int64_t g, int64_t m, int8_t* scratch) {
-  const QTilePlan& q = p.tiled;
-  int64_t* to = reinterpret_cast<int64_t*>(scratch);
-  int8_t* copy = scratch + q.at_copy;
-  Block b = {copy, nullptr, 1 << 30, 0, to};
-  if (q.planes()) {
-    const int64_t n = m / q.image_blocks, first = m % q.image_blocks * q.block_lines;
-    const int64_t lines = p.oh - first < q.block_lines ? p.oh - first : q.block_lines;
-    copy_planes(p, x + n * p.ih * p.iw * p.ic + g * p.icg, first, lines, copy, scratch + q.at_line);
-    b.rows = (lines - 1) * q.pitch + p.ow;
-    int64_t pixel = (n * p.oh + first) * p.ow;
-    for (int64_t i = 0; i < lines; i++, to += q.pitch) {
-      for (int64_t j = 0; j < p.ow; j++) to[j] = pixel++ * p.oc;
-      for (int64_t j = p.ow; j < q.pitch; j++) to[j] = -1;
-    }
-  } else {
-    const int64_t m0 = m * p.block_rows, m1 = m0 + p.block_rows < p.pixels ? m0 + p.block_rows : p.pixels;
-    b.rows = m1 - m0;
-    for (int64_t i = m0; i < m1; i++) *to++ = i * p.oc;
-    if (q.way == QTilePlan::gather) {
-      qconv_pack<Ops>(p, x + g * p.icg, m0, m1, copy);
-    } else {
-      // Tiles that would read past the input's end are read from a copy.
-      b.a = x + m0 * p.ic + g * p.icg;
-      const int64_t room = (p.pixels - m0) * p.ic - g * p.icg, wanted = 15 * p.ic + p.steps * q.depth;
-      b.tail_tile = room < wanted ? 0 : (room - wanted) / (16 * p.ic) + 1;
-      const int64_t from = b.tail_tile * 16 * p.ic;
-      b.tail = copy;
-      if (b.tail_tile * 16 < b.rows) Ops::copy(copy, b.a + from, (b.rows * p.ic < room ? b.rows * p.ic : room) - from);
-    }
-  }
-  to = reinterpret_cast<int64_t*>(scratch);
-  for (int64_t i = b.rows; i % 32 != 0; i++) to[i] = -1;
-  return b;
+template <int NV, Out kOut>
+void columns(const QConvParams& p, const Block& b, int64_t g, int64_t t, int64_t t1) {
+  constexpr int kGroups = 8 * NV;  // the more steps, the fewer in each
+  if (kOut == Out::f32 || p.wide || p.ocg - t * p.nr < 16 * NV)
+    columns<NV, kOut, false, 0>(p, b, g, t, t1);
+  else if (p.steps == 1)
+    columns<NV, kOut, true, kGroups>(p, b, g, t, t1);
+  else if (p.steps < 4)
+    columns<NV, kOut, true, kGroups / 2>(p, b, g, t, t1);
+  else if (p.steps < 8)
+    columns<NV, kOut, true, kGroups / 4>(p, b, g, t, t1);
+  else
+    columns<NV, kOut, true, kGroups / 8>(p, b, g, t, t1);
 }
 
 template <Out kOut>
 void run(void* const* bufs, const QConvParams& p, int64_t begin, int64_t end) {
-  const int8_t* x = static_cast<const int8_t*>(bufs[0]);
-  const int8_t* res = static_cast<const int8_t*>(bufs[4]);
-  int8_t* scratch = static_cast<int8_t*>(bufs[6]);
   Block b = {};
   int64_t ready = -1;
   for (int64_t item = begin; item < end; item++) {
     const int64_t nb = item % p.n_blocks, gm = item / p.n_blocks, g = gm / p.m_blocks;
     if (ready != gm) {
-      b = block_of(p, x, g, gm % p.m_blocks, scratch);
+      b = block_of(p, bufs, g, gm % p.m_blocks);
       asm volatile("" ::: "memory");  // tile loads read what has just been written
       ready = gm;
     }
     const int64_t t0 = nb * p.block_tiles, t1 = t0 + p.block_tiles < p.tiles ? t0 + p.block_tiles : p.tiles;
     // A last tile of part of the channels is a matter of its own.
     const int64_t full = t1 < p.tiles || p.ocg % p.nr == 0 ? t1 : t1 - 1;
-    if (t0 < full) columns<2, kOut>(p, b, g, t0, full, bufs[5], res);
+    if (t0 < full) columns<2, kOut>(p, b, g, t0, full);
     if (full < t1) {
       if (p.ocg % p.nr > 16)
-        columns<2, kOut>(p, b, g, full, t1, bufs[5], res);
+        columns<2, kOut>(p, b, g, full, t1);
       else
-        columns<1, kOut>(p, b, g, full, t1, bufs[5], res);
+        columns<1, kOut>(p, b, g, full, t1);
     }
   }
 }

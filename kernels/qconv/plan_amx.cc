@@ -104,6 +104,26 @@ int64_t run_at(const QConvParams& p, int64_t i) {
   return (y % p.sh * q.phases_w + x % p.sw) * q.plane + (y / p.sh * q.pitch + x / p.sw) * q.pixel;
 }
 
+Status plan_interleaving(StepContext& ctx, const QConvParams& p, QTilePlan* q) {
+  const int64_t half = p.sw * p.ic / 2, both = 2 * half;  // words of a piece; of a pixel
+  q->picks = 0;
+  // All that 64 bytes need lies within 64 bytes of each line.
+  if (p.sh != 2 || p.sw * p.ic % 2 != 0 || half > 10) return Status();
+  int64_t picks = 1;
+  while (32 * picks % both != 0) picks++;
+  const int64_t vectors = ceil_div(q->pitch * q->pixel, 64);
+  q->pick = static_cast<int16_t*>(ctx.alloc->alloc(picks * 64));
+  q->pick_from = static_cast<int32_t*>(ctx.alloc->alloc(vectors * 4));
+  if (!q->pick || !q->pick_from) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
+  for (int64_t at = 0; at < 32 * picks; at++) {
+    const int64_t word = at % both, pixel = at / both - at / 32 * 32 / both;
+    q->pick[at] = static_cast<int16_t>(pixel * half + word % half + word / half * 32);
+  }
+  for (int64_t i = 0; i < vectors; i++) q->pick_from[i] = static_cast<int32_t>(32 * i / both * half * 2);
+  q->picks = picks;
+  return Status();
+}
+
 }  // namespace
 
 Status qconv_plan_tiles(StepContext& ctx, QConvParams* out) {
@@ -124,6 +144,7 @@ Status qconv_plan_tiles(StepContext& ctx, QConvParams* out) {
   q.n_pieces = 0;
   const int64_t padded = r.cuts() * q.depth;  // of a run
   if (way == Way::interleaved) {
+    IRK_TRY(plan_interleaving(ctx, p, &q));
     const int64_t n = p.sw * p.ic;
     for (int64_t y = 0; y < p.kh; y++)
       for (int64_t x = 0; x < p.kw; x += p.sw)
@@ -163,9 +184,12 @@ void qconv_plan_blocks(QConvParams* out, int64_t* scratch) {
   for (int64_t i = 0; i < r.count; i++)
     for (int64_t c = 0; c < r.cuts(); c++) q.at[i * r.cuts() + c] = static_cast<int32_t>(run_at(p, i) + c * q.depth);
   const int64_t rows = planes ? q.block_lines * q.pitch : p.block_rows;
-  q.at_copy = round_up((rows + 32) * 8, 64);
+  q.at_from = round_up((rows + 64) * 8, 64);
+  q.at_spoilt = 2 * q.at_from;
+  q.at_copy = q.at_spoilt + round_up(p.oc * (p.f32 ? 4 : 1) + 128, 64);
   q.at_line = q.at_copy + round_up(copy, 64);
-  *scratch = q.at_line + (planes ? round_up(q.cols * p.sw * p.icg + 192, 64) : 0);
+  q.line_bytes = planes ? round_up(q.cols * p.sw * p.icg + 192, 64) : 0;
+  *scratch = q.at_line + 2 * q.line_bytes;
 }
 
 }  // namespace irk

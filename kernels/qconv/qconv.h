@@ -71,11 +71,16 @@ struct QTilePlan {
   int32_t* at;     // [steps]
   QPiece* pieces;  // [n_pieces]
   int64_t n_pieces;
-  int64_t pixel;                      // bytes of a pixel of the planes
+  int64_t pixel, line_bytes;          // bytes of a pixel of the planes; of the scratch for a line
   int64_t cols, pitch;                // pixels that are read of a line; from a line to the next
   int64_t phases_h, phases_w, plane;  // planes, and bytes from one to the next
-  int64_t block_lines, image_blocks;  // output lines per block, blocks per image
-  int64_t at_copy, at_line;           // in the scratch, after the rows' outputs: planes or rows, one line
+  // Two interleaved lines become 64 bytes after 64 bytes: words pick[32 * (i % picks)] ... of both lines from byte
+  // pick_from[i] on. No picks: piece by piece.
+  int64_t picks;
+  int16_t* pick;
+  int32_t* pick_from;
+  int64_t block_lines, image_blocks;             // output lines per block, blocks per image
+  int64_t at_from, at_spoilt, at_copy, at_line;  // in the scratch: rows' residuals, dropped outputs, planes, one line
 };
 
 struct QConvParams {
