@@ -218,16 +218,13 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
   if (p->lda * pk.size % 2048 == 0) p->lda += 64 / pk.size;
 
   p->tiles = ceil_div(p->ocg, row->nr);
-  // AMX: a pixel's copy ends in zeros, so the weights of those depths may be anything: those of the next tile.
-  const int64_t kept = row->isa == Isa::amx && p->pointwise ? round_up(p->k, row->kr) : kpad;
-  p->tile_bytes = row->nr * kept * pk.size;
+  p->tile_bytes = row->nr * kpad * pk.size;
   const int64_t last = p->ocg - (p->tiles - 1) * row->nr;
   const int64_t last_width = round_up(last, pk.vec);
-  p->group_bytes = round_up((p->tiles - 1) * p->tile_bytes + last_width * kept * pk.size, 64);
+  p->group_bytes = round_up((p->tiles - 1) * p->tile_bytes + last_width * kpad * pk.size, 64);
   int64_t bytes, w_bytes;
   if (!mul_ok(p->group_bytes, s.groups, &w_bytes) || !mul_ok(p->tiles * p->nr, s.groups, &bytes))
     return fail(Code::unsupported, "%s: weights too large", ctx.loc);
-  w_bytes += (kpad - kept) * row->nr;
   uint8_t* w = static_cast<uint8_t*>(ctx.alloc->alloc(w_bytes));
   const int64_t channels = p->tiles * p->nr * s.groups;
   int32_t* bias = static_cast<int32_t*>(ctx.alloc->alloc(channels * 4));
