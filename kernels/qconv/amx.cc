@@ -230,14 +230,12 @@ void columns(const QConvParams& p, const Block& b, int64_t g, int64_t t, int64_t
   constexpr int kGroups = 8 * NV;  // the more steps, the fewer in each
   if (kOut == Out::f32 || p.wide || p.ocg - t * p.nr < 16 * NV)
     columns<NV, kOut, false, 0>(p, b, g, t, t1);
-  else if (p.steps == 1)
-    columns<NV, kOut, true, kGroups>(p, b, g, t, t1);
-  else if (p.steps < 4)
+  else if (p.steps < (NV == 2 ? 2 : 4))
+    columns<NV, kOut, true, NV == 2 ? kGroups : 0>(p, b, g, t, t1);
+  else if (NV == 2 && p.steps < 8)
     columns<NV, kOut, true, kGroups / 2>(p, b, g, t, t1);
-  else if (p.steps < 8)
-    columns<NV, kOut, true, kGroups / 4>(p, b, g, t, t1);
   else
-    columns<NV, kOut, true, kGroups / 8>(p, b, g, t, t1);
+    columns<NV, kOut, true, NV == 2 ? kGroups / 8 : kGroups / 4>(p, b, g, t, t1);
 }
 
 template <Out kOut>

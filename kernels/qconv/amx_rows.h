@@ -45,7 +45,7 @@ struct Block {
 };
 
 // One line of `cols` columns with its padding; src null: outside the image. Writes up to 63 bytes too many.
-IRK_INLINE void pad_line(const QConvParams& p, const int8_t* src, int64_t cols, int8_t* dst) {
+IRK_NOINLINE void pad_line(const QConvParams& p, const int8_t* src, int64_t cols, int8_t* dst) {
   if (!src) {
     Ops::fill(dst, cols * p.icg, p.zx);
     return;

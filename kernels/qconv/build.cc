@@ -85,6 +85,18 @@ void pack_turned(const int8_t* src, int64_t depth, int64_t width, int64_t c, uin
     dst[turned_place(size, width, k / 2 * 2, c) + k % 2] = static_cast<uint8_t>(src[k]);
 }
 
+#if defined(__x86_64__)
+// Packing for amx.cc: a piece of a channel's depths, four of which stay together.
+void pack_piece(const int8_t* src, const QPiece& piece, int64_t width, int64_t c, uint8_t* dst) {
+  int64_t n;
+  for (int64_t i = 0; i < piece.count; i += n) {
+    const int64_t k = piece.to + i;
+    n = least(4 - k % 4, piece.count - i);
+    memcpy(dst + k / 4 * 4 * width + c * 4 + k % 4, src + piece.from + i, static_cast<size_t>(n));
+  }
+}
+#endif
+
 struct Sums {
   int64_t plain, magnitude;
 };
@@ -204,16 +216,14 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
   int64_t kpad = round_up(p->k, pk.depth);
   p->steps = kpad / row->kr;
   p->lda = kpad;
-  int8_t* spread = nullptr;  // weights of a channel at their places for amx.cc
 #if defined(__x86_64__)
   const bool tiled = row->isa == Isa::amx;
   if (tiled) {
     IRK_TRY(qconv_plan_tiles(ctx, p));
     kpad = p->steps * p->tiled.depth;
-    spread = static_cast<int8_t*>(ctx.alloc->alloc(kpad));
-    if (!spread) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
-    memset(spread, 0, static_cast<size_t>(kpad));
   }
+#else
+  constexpr bool tiled = false;
 #endif
   if (p->lda * pk.size % 2048 == 0) p->lda += 64 / pk.size;
 
@@ -257,17 +267,15 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
       pack_turned(src, p->k, width, at, dst);
       continue;
     }
-    if (spread) {
-      for (int64_t i = 0; i < p->tiled.n_pieces; i++) {
-        const QPiece& piece = p->tiled.pieces[i];
-        memcpy(spread + piece.to, src + piece.from, static_cast<size_t>(piece.count));
-      }
-      src = spread;
+#if defined(__x86_64__)
+    if (tiled) {
+      for (int64_t i = 0; i < p->tiled.pieces; i++) pack_piece(src, qconv_piece(*p, i), width, at, dst);
+      continue;
     }
+#endif
     const int64_t kr = row->kr;  // so many depths of a channel stay together
-    const int64_t depth = spread ? kpad : p->k;
-    for (int64_t k = 0; k < depth; k += kr, dst += kr * width * pk.size) {
-      const int64_t n = least(kr, depth - k);
+    for (int64_t k = 0; k < p->k; k += kr, dst += kr * width * pk.size) {
+      const int64_t n = least(kr, p->k - k);
       if (pk.size == 1) {
         memcpy(dst + at * kr, src + k, static_cast<size_t>(n));
         continue;
@@ -282,8 +290,6 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
 
 #if defined(__x86_64__)
   if (tiled) qconv_plan_blocks(p, &out->scratch);
-#else
-  constexpr bool tiled = false;
 #endif
   if (pk.rows) {
     IRK_TRY(plan_rows(ctx, s, pk, row->mr, kpad, p, &out->scratch));

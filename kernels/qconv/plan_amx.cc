@@ -135,25 +135,20 @@ Status qconv_plan_tiles(StepContext& ctx, QConvParams* out) {
   q.way = way;
   q.depth = r.depth();
   p.steps = r.steps();
-  // Where the weights of a row of the product go: pieces of consecutive depths.
-  const int64_t pieces = way == Way::interleaved ? p.kh * ceil_div(p.kw, p.sw) : r.count;
-  int32_t* at = static_cast<int32_t*>(ctx.alloc->alloc(p.steps * 4));
-  q.pieces = static_cast<QPiece*>(ctx.alloc->alloc(pieces * static_cast<int64_t>(sizeof(QPiece))));
-  if (!at || !q.pieces) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
-  q.at = at;
-  q.n_pieces = 0;
+  q.at = p.steps <= kFewSteps ? q.few : static_cast<int32_t*>(ctx.alloc->alloc(p.steps * 4));
+  if (!q.at) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
+  q.pieces = way == Way::interleaved ? p.kh * ceil_div(p.kw, p.sw) : r.count;
+  return way == Way::interleaved ? plan_interleaving(ctx, p, &q) : Status();
+}
+
+QPiece qconv_piece(const QConvParams& p, int64_t i) {
+  const QTilePlan& q = p.tiled;
+  const Runs r = runs_of(p, q.way);
   const int64_t padded = r.cuts() * q.depth;  // of a run
-  if (way == Way::interleaved) {
-    IRK_TRY(plan_interleaving(ctx, p, &q));
-    const int64_t n = p.sw * p.ic;
-    for (int64_t y = 0; y < p.kh; y++)
-      for (int64_t x = 0; x < p.kw; x += p.sw)
-        q.pieces[q.n_pieces++] = {y / p.sh * padded + x / p.sw * q.pixel + y % p.sh * n, (y * p.kw + x) * p.ic,
-                                  least(p.sw, p.kw - x) * p.ic};
-  } else {
-    for (int64_t i = 0; i < r.count; i++) q.pieces[q.n_pieces++] = {i * padded, i * r.bytes, r.bytes};
-  }
-  return Status();
+  if (q.way != Way::interleaved) return {i * padded, i * r.bytes, r.bytes};
+  const int64_t across = ceil_div(p.kw, p.sw), y = i / across, x = i % across;
+  return {y / p.sh * padded + x * q.pixel + y % p.sh * p.sw * p.ic, (y * p.kw + x * p.sw) * p.ic,
+          least(p.sw, p.kw - x * p.sw) * p.ic};
 }
 
 void qconv_plan_blocks(QConvParams* out, int64_t* scratch) {

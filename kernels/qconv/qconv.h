@@ -48,6 +48,8 @@ struct QRows {
   int64_t at_lines, at_rows, at_panels;  // offsets in the scratch: lines, gathered rows, what the kernel makes of them
 };
 
+constexpr int kFewSteps = 8;
+
 // Consecutive depths of a channel: `count` weights from `from` go to depth `to` of the packed ones.
 struct QPiece {
   int64_t to, from, count;
@@ -68,9 +70,9 @@ struct QTilePlan {
   bool planes() const { return way == merged || way == separate || way == interleaved; }
   int64_t depth;  // up to 64, a multiple of 4
   int64_t lda;
-  int32_t* at;     // [steps]
-  QPiece* pieces;  // [n_pieces]
-  int64_t n_pieces;
+  int32_t* at;  // [steps]
+  int32_t few[kFewSteps];
+  int64_t pieces;                     // of the packed weights of a channel
   int64_t pixel, line_bytes;          // bytes of a pixel of the planes; of the scratch for a line
   int64_t cols, pitch;                // pixels that are read of a line; from a line to the next
   int64_t phases_h, phases_w, plane;  // planes, and bytes from one to the next
@@ -127,6 +129,7 @@ Status qconv_check_channel(const StepContext& ctx, int64_t channel, double most_
 
 // For amx.cc, before and after the sizes of the packed weights are known.
 Status qconv_plan_tiles(StepContext& ctx, QConvParams* p);
+QPiece qconv_piece(const QConvParams& p, int64_t i);
 void qconv_plan_blocks(QConvParams* p, int64_t* scratch);
 
 }  // namespace irk
