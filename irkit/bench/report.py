@@ -22,14 +22,14 @@ from irkit.errors import BenchError
 SCHEMA = "irkit-bench/1"
 _TIMES = ("min_ms", "p10_ms", "median_ms", "p90_ms", "mad_ms", "calls")
 FIELDS: dict[str, tuple[str, ...]] = {
-    "latency": ("model", "threads", "isa", *_TIMES, "turns_ms", "load_ms", "first_ms", "peak_bytes", "base_bytes",
-                "file_bytes", "weight_bytes", "arena_bytes", "others"),
+    "latency": ("model", "threads", "isa", *_TIMES, "turns_ms", "load_ms", "first_ms", "starts_ms", "peak_bytes",
+                "base_bytes", "file_bytes", "weight_bytes", "arena_bytes", "others"),
     "profile": ("model", "threads", "isa", "step", "layer", "op", "kernel", "ns", "median_ns", "macs", "bytes",
                 "compute_ns", "memory_ns", "limit", "saved_ns"),
     "kernels": ("kernel", "isa", "shape", "threads", "ns", "median_ns", "p90_ns", "macs", "bytes", "nets"),
     "compare": ("model", "threads", "a_ms", "b_ms", "ratio", "low", "high", "confidence", "verdict", "same_outputs"),
     "peers": ("model", "precision", "threads", "engine", "version", *_TIMES, "turns_ms", "load_ms", "first_ms",
-              "peak_bytes", "base_bytes", "file_bytes", "cosine", "others"),
+              "starts_ms", "peak_bytes", "base_bytes", "file_bytes", "cosine", "others"),
 }  # fmt: skip
 
 

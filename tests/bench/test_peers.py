@@ -114,6 +114,7 @@ def row(model: str, precision: str, threads: int, engine: str, ms: float) -> dic
     return {
         "model": model, "precision": precision, "threads": threads, "engine": engine, "version": f"{engine}-1", **times,
         "mad_ms": 0.0, "calls": 3, "turns_ms": [2 * ms, ms], "load_ms": 10 * ms, "first_ms": ms,
+        "starts_ms": [20 * ms, 11 * ms],
         "peak_bytes": int(ms * 1e6), "base_bytes": 1, "file_bytes": 1, "cosine": 1.0, "others": 0.0,
     }  # fmt: skip
 

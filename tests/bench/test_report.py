@@ -26,7 +26,9 @@ def row(kind: str, i: int = 0) -> dict[str, Any]:
     """A row of a kind, with numbers that differ."""
     found: dict[str, Any] = {}
     for k, name in enumerate(FIELDS[kind]):
-        found[name] = f"{name}{i}" if name in TEXT else [1.0 + i] if name == "turns_ms" else 1.0 + i + k / 8
+        found[name] = (
+            f"{name}{i}" if name in TEXT else [1.0 + i] if name in ("turns_ms", "starts_ms") else 1.0 + i + k / 8
+        )
     return found | ({"threads": 2, "limit": "int8.avx2"} if kind == "profile" else {})
 
 
