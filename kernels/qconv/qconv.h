@@ -1,11 +1,12 @@
 // int8 convolution (and, as a 1x1 convolution over rows, int8 linear): parameters shared by prepare and the kernels.
 //
 // Work is a matrix product per group: rows are output pixels, columns output channels, depth the flattened taps
-// (kh, kw, ic). Two drivers walk the packed weights tile by tile:
+// (kh, kw, ic). Three drivers walk the packed weights tile by tile:
 //  generic.h  copies a block of rows into scratch in the form the multiply instruction wants (pixels of padding become
 //             the zero point). The copy touches each input byte once per block and keeps the inner loop free of bounds,
 //             padding and alignment questions.
 //  rows.h     hands the kernel a pointer per row of the product, into the input itself where that is possible.
+//  amx_rows.h gives tiles of rows that lie equally far apart: see QTilePlan.
 //
 // Zero point of the input: sum (x - zx) * w = sum x * w - zx * sum w, exact in int32, folded into the bias. Padding is
 // the zero point, so the correction is the same for every pixel. Kernels that need unsigned bytes use x + 128 and the
