@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -143,7 +144,7 @@ def profile_rows(path: Path, arrays: Any, counts: Sequence[int], seconds: float,
 # ---- tables
 def _print(table: Table) -> None:
     """In a file or a pipe, as wide as it needs to be."""
-    out.print(table, width=None if out.is_terminal else 200)
+    (out if out.is_terminal else Console(width=200, highlight=False)).print(table)
 
 
 def show_machine(report: Any) -> None:
@@ -203,12 +204,30 @@ def show_profile(rows: Sequence[dict[str, Any]], top: int) -> None:
                 f"{s['saved_ns'] / 1e3:.1f}",
             )  # fmt: skip
         _print(table)
+        show_kernels(steps)
         macs = sum(s["macs"] for s in steps)
         if total:
             out.print(
                 f"all {len(steps)} steps: {total / 1e3:.1f} us, {2 * macs / total:.1f} GOP/s; "
                 f"at their bounds {(total - saved) / 1e3:.1f} us"
             )
+
+
+def show_kernels(steps: Sequence[dict[str, Any]]) -> None:
+    """The steps of one model by kernel, the slowest first; "of peak" is what their arithmetic alone would take."""
+    table = Table("kernel")
+    for name in ("steps", "us", "share", "GOP/s", "of peak", "gain us"):
+        table.add_column(name, justify="right")
+    total = sum(s["ns"] for s in steps)
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for s in steps:
+        groups.setdefault(s["kernel"], []).append(s)
+    for kernel, mine in sorted(groups.items(), key=lambda g: -sum(s["ns"] for s in g[1])):
+        ns, macs, compute, saved = (sum(s[k] for s in mine) for k in ("ns", "macs", "compute_ns", "saved_ns"))
+        rate = [f"{2 * macs / ns:.1f}", f"{compute / ns:.0%}" if compute else ""] if macs and ns else ["", ""]
+        share = f"{ns / total:.1%}" if total else ""
+        table.add_row(escape(kernel), str(len(mine)), f"{ns / 1e3:.1f}", share, *rate, f"{saved / 1e3:.1f}")
+    _print(table)
 
 
 def show_peaks(counts: Sequence[int]) -> None:

@@ -123,12 +123,13 @@ def test_profile_command(artifact: Path, tmp_path: Path) -> None:
     rows = read(tmp_path / "p.json").rows
     assert read(tmp_path / "p.json").settings["peaks"]["1"]["gops"]
     assert [r["saved_ns"] for r in rows] == sorted((r["saved_ns"] for r in rows), reverse=True)
-    shown = [
-        line
-        for line in text.splitlines()
-        if "qconv" in line or "qlinear" in line or "qdwconv" in line or "qelt" in line
-    ]
-    assert len(shown) == 1 and rows[0]["kernel"] in shown[0]  # the next thing to fix, first
+    shown = [line for line in text.splitlines() if any(r["kernel"] in line for r in rows)]
+    assert rows[0]["kernel"] in shown[0]  # the next thing to fix, first
+    by = {k: sum(r["ns"] for r in rows if r["kernel"] == k) / 1e3 for k in {r["kernel"] for r in rows}}
+    assert len(shown) == 1 + len(by)  # --top 1, then one line a kernel
+    for line in shown[1:]:
+        name, _, us = (c.strip() for c in line.strip(" │").split("│")[:3])
+        assert float(us) == pytest.approx(by[name], abs=0.06)
     assert f"all {len(rows)} steps" in text
 
 
