@@ -18,12 +18,24 @@ from irkit.target import targets
 
 if TYPE_CHECKING:
     from irkit.backend.executable import CompiledModel
+    from irkit.backend.tuning import Tuning
     from irkit.ir.graph import Graph
     from irkit.ir.passes import Pass
     from irkit.ir.types import Array
 
 __version__ = "0.1.0"
-__all__ = ["IrkitError", "compile", "errors", "from_keras", "from_torch", "load", "optimize", "parse", "targets"]
+__all__ = [
+    "IrkitError",
+    "compile",
+    "errors",
+    "from_keras",
+    "from_torch",
+    "load",
+    "optimize",
+    "parse",
+    "targets",
+    "tune",
+]
 
 
 def compile(
@@ -62,6 +74,26 @@ def compile(
 def load(path: str | os.PathLike[str], threads: int | None = None) -> CompiledModel:
     """Load an artifact made by ``exe.save``; safe on files from strangers: the worst outcome is ArtifactError."""
     return _load(path, threads=threads)
+
+
+def tune(
+    path: str | os.PathLike[str], inputs: Sequence[Any] | None = None, threads: int | None = None, seconds: float = 2.0
+) -> Tuning:
+    """Measure how the steps of an artifact run fastest here, and keep that for this machine; never required.
+
+    Tries each step with the best and the second-best instructions of this CPU, on one thread and on all. What is
+    clearly faster, and makes the whole call so, is used by every later :func:`load` and :func:`compile` of this plan
+    with as many threads. Results stay the same, bit for bit.
+
+    inputs: arrays of a call; made up by default. threads: as for :func:`load`. seconds: time limit; when it is too
+    short to measure well, nothing changes. The file is in ``IRKIT_CACHE_DIR``, else in the user's cache folder; where
+    it can't be written, the choices hold for the returned model only.
+
+    Returns a Tuning: model, before_ns, after_ns, changed, path. Raises ArtifactError, InputError.
+    """
+    from irkit.backend.tuning import tune as measure
+
+    return measure(path, inputs, threads, seconds)
 
 
 def from_torch(module: Any, example_inputs: Any) -> Graph:

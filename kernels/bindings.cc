@@ -109,10 +109,10 @@ class NativeModel {
   ~NativeModel() { delete model_; }
   NativeModel(const NativeModel&) = delete;
 
-  static std::unique_ptr<NativeModel> load(const py::object& source, const std::optional<std::string>& isa,
-                                           int threads) {
+  static std::unique_ptr<NativeModel> load(const py::object& source, const std::optional<std::string>& isa, int threads,
+                                           const py::object& choose) {
     std::unique_ptr<NativeModel> m(new NativeModel());
-    irk::LoadOptions options{isa ? isa->c_str() : nullptr, threads};
+    const irk::LoadOptions options = load_options(isa, threads, choose);
     Status s;
     if (PyObject_CheckBuffer(source.ptr())) {
       const py::buffer_info info = contiguous(source);
@@ -130,7 +130,8 @@ class NativeModel {
   }
 
   static std::unique_ptr<NativeModel> load_plan(const std::string& json, const py::dict& consts,
-                                                const std::optional<std::string>& isa, int threads) {
+                                                const std::optional<std::string>& isa, int threads,
+                                                const py::object& choose) {
     std::unique_ptr<NativeModel> m(new NativeModel());
     irk::ConstTable table;
     if (!table.alloc(static_cast<int64_t>(consts.size()))) throw std::bad_alloc();
@@ -151,7 +152,7 @@ class NativeModel {
       c.tensor.data = a.data();
       m->consts_.push_back(std::move(a));
     }
-    irk::LoadOptions options{isa ? isa->c_str() : nullptr, threads};
+    const irk::LoadOptions options = load_options(isa, threads, choose);
     Status s;
     {
       py::gil_scoped_release nogil;
@@ -369,6 +370,36 @@ class NativeModel {
  private:
   NativeModel() = default;
 
+  static irk::LoadOptions load_options(const std::optional<std::string>& isa, int threads, const py::object& choose) {
+    irk::LoadOptions out{isa ? isa->c_str() : nullptr, threads};
+    if (!choose.is_none()) {
+      out.choose = &ask;
+      out.choose_user = choose.ptr();
+    }
+    return out;
+  }
+
+  // Choices are a help: one that can't be had or is not to be understood leaves the runtime its own.
+  static void ask(void* user, uint64_t digest, int64_t steps, irk::StepChoice* choices) {
+    py::gil_scoped_acquire gil;
+    try {
+      const py::object answer = py::reinterpret_borrow<py::object>(static_cast<PyObject*>(user))(digest, steps);
+      if (answer.is_none()) return;
+      const auto list = answer.cast<std::vector<std::pair<std::string, int>>>();
+      if (static_cast<int64_t>(list.size()) != steps) return;
+      for (const auto& [isa, threads] : list) {
+        irk::StepChoice& c = *choices++;
+        irk::Isa level;
+        if (irk::effective_isa(isa.c_str(), &level).ok()) c.isa = level;
+        c.threads = threads;
+      }
+    } catch (py::error_already_set& e) {
+      e.discard_as_unraisable("irkit: choices of a model");
+    } catch (const std::exception&) {
+      PyErr_Clear();
+    }
+  }
+
   // What every call needs of the ports, found once.
   void describe_ports() {
     for (int64_t i = 0; i < model_->plan().inputs.size(); i++)
@@ -559,9 +590,10 @@ PYBIND11_MODULE(_native, m) {
   m.def("peak_read", &peak_read, py::arg("data"), py::arg("rounds"), "Read a buffer: (start ns, end ns, bytes).");
   m.def("xxh64", &xxh64, "XXH64 (seed 0) of the contiguous buffers' bytes as one stream.");
   m.def("load", &NativeModel::load, py::arg("source"), py::arg("isa") = py::none(), py::arg("threads") = 0,
-        "Load an artifact from a path or from bytes.");
+        py::arg("choose") = py::none(), "Load an artifact from a path or from bytes.");
   m.def("load_plan", &NativeModel::load_plan, py::arg("plan"), py::arg("consts"), py::arg("isa") = py::none(),
-        py::arg("threads") = 0, "Load a plan (JSON) with its constants, C-contiguous arrays in memory order.");
+        py::arg("threads") = 0, py::arg("choose") = py::none(),
+        "Load a plan (JSON) with its constants, C-contiguous arrays in memory order.");
   py::class_<NativeModel>(m, "Model")
       .def("run", &NativeModel::run, py::arg("inputs"))
       .def("run_into", &NativeModel::run_into, py::arg("inputs"), py::arg("outputs"))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from irkit import _native
+from irkit.backend.choices import Choose, kept
 from irkit.backend.executable import (
     CompiledModel,
     Signature,
@@ -194,10 +195,12 @@ def sample_input(t: TensorType, seed: int) -> Array:
     return np.asarray(rng.integers(0, 2 if t.dtype == DType.BOOL else 100, t.shape), t.dtype.numpy)
 
 
-def load(path: str | os.PathLike[str], threads: int | None = None, isa: str | None = None) -> CompiledModel:
-    """Load an artifact; see :func:`irkit.load`."""
+def load(
+    path: str | os.PathLike[str], threads: int | None = None, isa: str | None = None, choose: Choose | None = None
+) -> CompiledModel:
+    """Load an artifact; see :func:`irkit.load`. ``choose``: in place of what is kept of measurements."""
     count = default_threads() if threads is None else check_threads(threads)
-    native = _native.load(os.fspath(path), isa, count)
+    native = _native.load(os.fspath(path), isa, count, choose or kept(isa, count))
     try:
         exe = _bind(native)
     except ArtifactError as e:

@@ -217,12 +217,12 @@ def instantiate(
     """Bind a plan to the native runtime. FallbackError when ``strict`` and a step has no native kernel."""
     from irkit import _native
     from irkit.backend import numba_fused
+    from irkit.backend.choices import kept
 
     if strict and plan.fallbacks:
         raise FallbackError(fallback_message(plan))
-    native = _native.load_plan(
-        plan.to_json(), plan.consts, isa, default_threads() if threads is None else check_threads(threads)
-    )
+    count = default_threads() if threads is None else check_threads(threads)
+    native = _native.load_plan(plan.to_json(), plan.consts, isa, count, kept(isa, count))
     attach_fallbacks(native, lambda: graph, plan)
     if isa is None:
         numba_fused.attach(native, plan.document)

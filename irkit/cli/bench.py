@@ -61,7 +61,7 @@ def bench_command(
         task = bar.add_task("starting", total=len(files))
         rows: list[dict[str, Any]] = []
         for path in files:
-            arrays = _arrays(path, inputs)
+            arrays = arrays_of(path, inputs)
             if profile:
                 bar.update(task, description=f"{path.name}: steps")
                 rows += profile_rows(path, arrays, counts, seconds, settings)
@@ -96,7 +96,8 @@ def thread_counts(text: str) -> list[int]:
     return sorted({check_threads(int(p) if p.strip().isdigit() else p, "--threads") for p in text.split(",")})
 
 
-def _arrays(path: Path, files: Sequence[Path] | None) -> Any:
+def arrays_of(path: Path, files: Sequence[Path] | None) -> Any:
+    """Inputs of an artifact from files; None without any: they are made up then."""
     if not files:
         return None
     exe = cli_io.load_artifact(path, 1)

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/fpenv.h"
+#include "base/xxh64.h"
 #include "runtime/limits.h"
 #include "runtime/registry.h"
 #include "runtime/scratch.h"
@@ -203,7 +204,7 @@ Status Model::load_plan(const char* json, int64_t n, const ConstTable& consts, c
     s = fail(Code::out_of_memory, "out of memory for %lld constants", ll(consts.size()));
   }
   if (s.ok()) s = read_plan(json, n, own, &(*out)->plan_);
-  if (s.ok()) s = (*out)->prepare(options);
+  if (s.ok()) s = (*out)->prepare(options, json, n);
   return finish(s, out);
 }
 
@@ -218,14 +219,25 @@ Status Model::load_bytes(const LoadOptions& options) {
   if (plan->tensor.dtype != DType::u8 || plan->tensor.rank != 1)
     return fail(Code::bad_file, "'%s' is not a list of U8", kPlanKey);
   IRK_TRY(read_plan(static_cast<const char*>(plan->tensor.data), plan->tensor.bytes, consts_, &plan_));
-  return prepare(options);
+  return prepare(options, plan->tensor.data, plan->tensor.bytes);
 }
 
-Status Model::prepare(const LoadOptions& options) {
+Status Model::prepare(const LoadOptions& options, const void* plan, int64_t plan_bytes) {
   IRK_TRY(effective_isa(options.isa, &isa_));
   IRK_TRY(set_threads(options.threads));
   if (!steps_.alloc(plan_.steps.size()))
     return fail(Code::out_of_memory, "out of memory for %lld steps", ll(plan_.steps.size()));
+  if (options.choose) {
+    if (!choices_.alloc(steps_.size())) return fail(Code::out_of_memory, "out of memory for choices");
+    for (StepChoice& c : choices_) c = {isa_, 0};
+    Xxh64 digest;
+    digest.update(plan, plan_bytes);
+    options.choose(options.choose_user, digest.digest(), steps_.size(), choices_.data());
+    for (StepChoice& c : choices_) {
+      if (c.isa > isa_) c.isa = isa_;
+      if (c.threads < 0 || c.threads > kMaxThreads) c.threads = 0;
+    }
+  }
   const FpEnv fp;  // what a prepare function computes must not depend on the caller's modes either
   IRK_TRY(prepare_steps());
   share_out();
@@ -302,8 +314,9 @@ Status Model::prepare_step(int64_t i) {
   const int32_t* ops = &plan_.operands[p.operands];
   for (int k = 0; k < p.n_in; k++) ctx.in[k] = ops[k] < 0 ? nullptr : &plan_.tensors[ops[k]].t;
   for (int k = 0; k < p.n_out; k++) ctx.out[k] = &plan_.tensors[ops[p.n_in + k]].t;
-  ctx.isa = isa_;
-  ctx.threads = threads();
+  const StepChoice choice = choices_.size() > 0 ? choices_[i] : StepChoice{isa_, 0};
+  ctx.isa = choice.isa;
+  ctx.threads = choice.threads > 0 ? choice.threads : threads();
   ctx.alloc = &blocks_;
   ctx.loc = loc;
   IRK_TRY(prepare(ctx, &s.prepared));
@@ -359,7 +372,8 @@ void Model::share_out() {
   for (int64_t i = 0; i <= steps_.size(); i++) {
     const PreparedStep none;
     const PreparedStep& k = i < steps_.size() && !steps_[i].host ? steps_[i].prepared : none;
-    const int64_t most = k.items / k.grain;
+    const int chosen = choices_.size() > 0 && i < steps_.size() ? choices_[i].threads : 0;
+    const int64_t most = chosen ? 0 : k.items / k.grain;
     const double grains = grains_of(k);
     all += grains;
     if (most >= 2) {
@@ -372,7 +386,11 @@ void Model::share_out() {
       for (int64_t j = begin; j < i; j++) steps_[j].threads = 1;
     else
       gain += saved;
-    if (i < steps_.size()) steps_[i].threads = 1;
+    if (i < steps_.size()) {
+      const int64_t n = k.items < chosen ? k.items : chosen;
+      steps_[i].threads = n < 2 ? 1 : n < threads() ? static_cast<int>(n) : threads();
+      gain += grains - grains / steps_[i].threads;
+    }
     begin = i + 1;
     run = saved = 0;
   }

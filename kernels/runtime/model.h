@@ -10,9 +10,20 @@
 
 namespace irk {
 
+// How to run a step, where that is not left to the runtime. Never changes results.
+struct StepChoice {
+  Isa isa;      // highest level to use
+  int threads;  // 0: as many as the step is worth
+};
+
+// Fills choices[steps], which are the runtime's own at first. `digest` is XXH64 of the plan's text.
+typedef void (*ChooseFn)(void* user, uint64_t digest, int64_t steps, StepChoice* choices);
+
 struct LoadOptions {
   const char* isa = nullptr;  // cap by name; null: IRKIT_ISA, else what the CPU has
   int threads = 0;            // 0: default_threads()
+  ChooseFn choose = nullptr;  // null: the runtime's own choices
+  void* choose_user = nullptr;
 };
 
 // Bytes; arena and scratch are those of one call, scratch what does not fit into unused parts of the arena.
@@ -86,7 +97,7 @@ class Model : public OnHeap {
   Model() = default;
   static Status create(Model** out);
   Status load_bytes(const LoadOptions& options);
-  Status prepare(const LoadOptions& options);
+  Status prepare(const LoadOptions& options, const void* plan, int64_t plan_bytes);
   Status prepare_steps();
   Status prepare_step(int64_t i);
   Status list_patches();
@@ -104,6 +115,7 @@ class Model : public OnHeap {
   Plan plan_;
   StepAllocator blocks_;
   Array<Step> steps_;
+  Array<StepChoice> choices_;  // of each step; empty: the runtime's own
   Array<Patch> patches_;
   int64_t n_bufs_ = 0;
   std::atomic<int64_t> scratch_{0};  // of a call, beyond the arena

@@ -1,0 +1,110 @@
+"""Choices by measurement: which kernel level and how many threads each step gets, kept in a file per machine and plan.
+
+The file is ``choices/<machine>-<plan>-<isa>-t<threads>.json`` in ``IRKIT_CACHE_DIR``, else in irkit's folder of the
+user's cache (``XDG_CACHE_HOME``, else ``~/.cache``). Choices never change results, and nothing depends on the file: one
+that is missing, damaged, of another machine or of another version is as good as none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from irkit import _native
+
+Choice = tuple[str, int]  # highest ISA level, threads (0: as many as the step is worth)
+Choose = Callable[[int, int], list[Choice] | None]  # of a plan's digest and number of steps
+
+VERSION = 1
+_MOST_BYTES = 16 << 20
+
+
+def folder() -> Path:
+    """Where choices are kept; need not exist."""
+    own = os.environ.get("IRKIT_CACHE_DIR", "")
+    if own:
+        return Path(own) / "choices"
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG rule: a path that is not absolute is ignored.
+    return (Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~/.cache"))) / "irkit" / "choices"
+
+
+@functools.cache
+def machine() -> str:
+    """What measurements depend on, besides the plan: CPU model, its ISA levels, the version of irkit."""
+    import irkit
+
+    names = ("model name", "vendor_id", "cpu family", "model", "stepping", "CPU implementer", "CPU part", "CPU variant")
+    cpu: list[str] = []
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as f:
+            head = f.read(8192)  # the first CPU; the file of a large machine takes long to make
+    except OSError:
+        head = ""
+    for line in head.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in names and f"{key.strip()}=" not in "".join(cpu):
+            cpu.append(f"{key.strip()}={value.strip()}")
+    return ";".join([*cpu, *_native.isas(), irkit.__version__])
+
+
+def path_of(digest: int, isa: str, threads: int) -> Path:
+    """The file for a plan at that ISA level and thread count on this machine."""
+    return folder() / f"{_native.xxh64(machine().encode()):016x}-{digest:016x}-{isa}-t{threads}.json"
+
+
+def kept(isa: str | None, threads: int) -> Choose | None:
+    """A function that finds what was kept for a plan; None when nothing is kept at all."""
+    if not os.path.isdir(folder()):
+        return None
+    level = _native.effective_isa(isa)
+    return lambda digest, steps: read(path_of(digest, level, threads), digest, steps, threads)
+
+
+def read(path: Path, digest: int, steps: int, threads: int) -> list[Choice] | None:
+    """The choices in a file, or None when it does not hold exactly what belongs there."""
+    try:
+        with open(path, "rb") as f:
+            data = f.read(_MOST_BYTES + 1)
+        doc: Any = json.loads(data) if len(data) <= _MOST_BYTES else None
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(doc, dict) or set(doc) != {"version", "machine", "plan", "steps"}:
+        return None
+    if doc["version"] != VERSION or doc["machine"] != machine() or doc["plan"] != f"{digest:016x}":
+        return None
+    rows = doc["steps"]
+    if not isinstance(rows, list) or len(rows) != steps:
+        return None
+    levels = _native.isas()
+    for row in rows:
+        if not (isinstance(row, list) and len(row) == 2 and row[0] in levels and type(row[1]) is int):
+            return None
+        if not 0 <= row[1] <= threads:
+            return None
+    return [(isa, n) for isa, n in rows]
+
+
+def write(path: Path, digest: int, choices: Sequence[Choice]) -> bool:
+    """Keep choices: the old file or the new one, never half, whoever else writes. False when that can't be done."""
+    import tempfile
+
+    doc = {"version": VERSION, "machine": machine(), "plan": f"{digest:016x}", "steps": [list(c) for c in choices]}
+    temp = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd, temp = tempfile.mkstemp(prefix=".choices.", dir=path.parent)
+        with os.fdopen(fd, "w", encoding="utf-8") as f:
+            json.dump(doc, f, separators=(",", ":"))
+        os.replace(temp, path)
+    except OSError:
+        if temp:
+            with contextlib.suppress(OSError):
+                os.unlink(temp)
+        return False
+    return True
