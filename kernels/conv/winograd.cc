@@ -3,69 +3,44 @@
 
 #include <string.h>
 
+#include "base/vec_scalar.h"
 #include "conv/plan.h"
+#include "conv/winograd_filter.h"
 #include "runtime/kernel_name.h"
 
 namespace irk {
 
 namespace {
 
-constexpr int64_t kHeld = 512 << 10;  // bytes of transformed input that one work item may hold
-constexpr int64_t kNear = 512 << 10;  // weights of this size stay in a second-level cache
-constexpr int kLanes = 16;            // filters that are transformed side by side
-constexpr int64_t kLine = 16;         // floats of a cache line
+constexpr int64_t kHeld = 256 << 10;  // bytes of transformed weights that are made when a model is loaded
+constexpr int64_t kWhole = 1 << 20;   // and of those that a call may make at once
+constexpr int64_t kInputs =
+    512 << 10;                 // bytes of transformed input in a work item; twice that if weights come in panels
+constexpr int64_t kLine = 16;  // floats of a cache line
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// One row or column of G g G^T, of kLanes filters: values are `gs` and `us` vectors apart.
-void filter_line(int64_t tile, const float* g, int64_t gs, float* u, int64_t us) {
-  gs *= kLanes, us *= kLanes;
-  if (tile == 2) {
-    for (int l = 0; l < kLanes; l++, g++, u++) {
-      const float even = 0.5f * (g[0] + g[2 * gs]), odd = 0.5f * g[gs];
-      u[0] = g[0];
-      u[us] = even + odd;
-      u[2 * us] = even - odd;
-      u[3 * us] = g[2 * gs];
-    }
-    return;
-  }
-  constexpr double a = kWinoA, b = kWinoB, a2 = a * a, b2 = b * b, da = 2 * (a2 - b2), db = -da;
-  constexpr float k0 = 1 / (a2 * b2), a0 = 1 / (da * a2), a1 = 1 / (da * a), aa = 1 / da, b0 = 1 / (db * b2),
-                  b1 = 1 / (db * b), bb = 1 / db;
-  for (int l = 0; l < kLanes; l++, g++, u++) {
-    const float g0 = g[0], g1 = g[gs], g2 = g[2 * gs];
-    const float ae = a0 * g0 + aa * g2, ao = a1 * g1, be = b0 * g0 + bb * g2, bo = b1 * g1;
-    u[0] = k0 * g0;
-    u[us] = ae + ao;
-    u[2 * us] = ae - ao;
-    u[3 * us] = be + bo;
-    u[4 * us] = be - bo;
-    u[5 * us] = g2;
-  }
-}
-
 void pack_weights(const WinogradParams& p, int lanes, const float* w, float* dst) {
-  const int64_t edge = p.tile + 2, row = 9 * p.ic;
+  const int64_t kept = p.held ? (p.tile + 2) * (p.tile + 2) : 9, row = 9 * p.ic;
   for (int64_t q = 0; q < p.panels; q++) {
     const int64_t c0 = q * p.nvec / p.panels * lanes, width = (q + 1) * p.nvec / p.panels * lanes - c0;
-    for (int64_t c = 0; c < width; c += kLanes) {
-      const int64_t used = min64(width - c, kLanes), full = max64(0, min64(p.oc - c0 - c, used));
-      for (int64_t k = 0; k < p.ic; k++) {
-        float g[9 * kLanes] = {}, half[18 * kLanes], u[36 * kLanes];
-        const float* src = w + (c0 + c) * row + k;
-        for (int64_t l = 0; l < full; l++, src += row)
-          for (int64_t i = 0; i < 9; i++) g[i * kLanes + l] = src[i * p.ic];
-        for (int64_t j = 0; j < 3; j++) filter_line(p.tile, g + j * kLanes, 3, half + j * kLanes, 3);
-        for (int64_t i = 0; i < edge; i++) filter_line(p.tile, half + 3 * i * kLanes, 1, u + edge * i * kLanes, 1);
-        float* out = dst + k * width + c;
-        for (int64_t i = 0; i < edge * edge; i++, out += p.ic * width)
-          memcpy(out, u + i * kLanes, static_cast<size_t>(used * 4));
+    for (int64_t k = 0; k < p.ic; k++)
+      for (int64_t c = 0; c < width; c++) {
+        float* out = dst + (p.held ? k : 9 * k) * width + c;
+        float g[9] = {};
+        if (c0 + c < p.oc)
+          for (int64_t i = 0; i < 9; i++) g[i] = w[(c0 + c) * row + i * p.ic + k];
+        if (!p.held) {
+          for (int64_t i = 0; i < 9; i++) out[i * width] = g[i];
+        } else if (p.tile == 4) {
+          transform_filter<VecScalar, 4>(g, 1, out, p.ic * width);
+        } else {
+          transform_filter<VecScalar, 2>(g, 1, out, p.ic * width);
+        }
       }
-    }
-    dst += edge * edge * p.ic * width;
+    dst += kept * p.ic * width;
   }
 }
 
@@ -100,12 +75,16 @@ Status plan_winograd(StepContext& ctx, const ConvShape& s, int64_t tile, Prepare
   const float* slopes;
   IRK_TRY(read_act(ctx, ctx.in[kConvSlope], s.oc, &p->act, &slopes));
 
-  // Blocks of tiles whose transformed input stays in the cache.
+  // Blocks of tiles whose transformed input stays in the cache. Transformed weights take 1.8 or 4 times the memory of
+  // the weights, so only small ones are held; others are made in each call, once or for each block of tiles.
   p->nvec = ceil_div(s.oc, tiles.lanes);
   p->v_row = ceil_div(s.ic, tiles.lanes) * tiles.lanes;
   const int64_t padded = p->nvec * tiles.lanes;
-  int64_t block = max64(1, kHeld / (positions * p->v_row * 4));
-  const bool near = positions * s.ic * padded * 4 <= kNear;
+  const int64_t weights = positions * s.ic * padded * 4, each = positions * p->v_row * 4;
+  p->held = weights <= kHeld;
+  p->whole = !p->held && weights <= kWhole && p->nvec <= 64 && p->tiles * each > kInputs;
+  const bool near = p->held || p->whole;
+  int64_t block = max64(1, (near ? 1 : 2) * kInputs / each);
   if (ctx.threads > 1 && near) block = min64(block, ceil_div(p->tiles, 4 * ctx.threads));
   p->mblocks = ceil_div(p->tiles, block);
   block = ceil_div(p->tiles, p->mblocks);
@@ -118,11 +97,12 @@ Status plan_winograd(StepContext& ctx, const ConvShape& s, int64_t tile, Prepare
   p->nblocks = p->mblocks >= want ? 1 : min64(p->panels, ceil_div(want, p->mblocks));
   // A cache line more, so that not all positions fall into one set of the cache.
   p->v_step = block * p->v_row + kLine;
+  p->w_step = s.ic * widest * tiles.lanes + kLine;
   p->m_step = block * widest * tiles.lanes + kLine;
 
   float* bias = zeros(ctx, padded);
   p->zero = zeros(ctx, max64(s.ic, widest * tiles.lanes));
-  auto* w = static_cast<float*>(ctx.alloc->alloc(max64(positions * s.ic * padded, 1) * 4));
+  auto* w = static_cast<float*>(ctx.alloc->alloc(max64((p->held ? positions : 9) * s.ic * padded, 1) * 4));
   if (!bias || !p->zero || !w) return oom;
   if (ctx.in[kConvBias]) memcpy(bias, ctx.in[kConvBias]->data, static_cast<size_t>(s.oc * 4));
   p->bias = bias;
@@ -140,7 +120,8 @@ Status plan_winograd(StepContext& ctx, const ConvShape& s, int64_t tile, Prepare
   out->params = p;
   out->items = p->mblocks * p->nblocks;
   out->grain = 1 + static_cast<int64_t>(100000 / item_macs);
-  out->scratch = positions * (p->v_step + p->m_step) * 4;
+  const int64_t made = p->held ? 0 : p->whole ? p->panels : 1;
+  out->scratch = positions * (p->v_step + p->m_step + made * p->w_step) * 4;
   out->kernel = IRK_KERNEL_NAME("conv.winograd", row);
   return {};
 }

@@ -3,7 +3,7 @@
 //
 // An output tile of T x T pixels is A^T ((G g G^T) * (B^T d B)) A, d being (T + 2) x (T + 2) input pixels and g the
 // filter: (T + 2)^2 multiply-adds a channel pair in place of 9 T^2, 1 / 2.25 of them for T = 2 and 1 / 4 for T = 4. The
-// filters are transformed when a model is loaded.
+// filters are transformed when a model is loaded if they are few, else in each call.
 //
 // Points of T = 4 are 0, +-5/8, +-3/2 and infinity, not 0, +-1, +-2: a fourth of the largest error and half of the
 // typical one, at the same cost, and all constants are exact in float (why points matter: Barabasz et al.,
@@ -27,7 +27,7 @@ struct WinogradParams {
   int64_t tiles_h, tiles_w;  // of an image
   int64_t tiles;             // of all images
   ActParams act;
-  const float* w;      // [panel][position][ic][nv * lanes], transformed
+  const float* w;      // [panel][position][ic][nv * lanes], transformed, if held; else [panel][ic][9][nv * lanes]
   const float* bias;   // [nvec * lanes], zeros where absent
   const float* slope;  // the same for Act::leaky
   const float* zero;   // ic zeros, and at least a panel of them
@@ -37,9 +37,12 @@ struct WinogradParams {
   int64_t nblocks;     // block b holds panels [b * panels / nblocks, ...)
   int max_rows;        // of the register tile of the widest panel
   bool prefetch;       // weights come from afar
+  bool held;           // weights are transformed when a model is loaded
+  bool whole;          // if not: once in a call, not for each block of tiles
   int64_t v_row;       // floats of a tile in transformed input
   int64_t v_step;      // floats from one position to the next in transformed input, and in products
   int64_t m_step;
+  int64_t w_step;  // the same in weights that a call transforms
 };
 
 // Constants of T = 4: the points +-kA and +-kB.

@@ -1,7 +1,7 @@
 // Winograd's convolution on the register tiles of an ISA (conv/winograd.h); an ISA file includes this after generic.h.
 #pragma once
 #include "conv/generic.h"
-#include "conv/winograd.h"
+#include "conv/winograd_filter.h"
 
 namespace {
 
@@ -158,11 +158,19 @@ void finish_tiles(const WinogradParams& p, const float* m, int64_t width, int64_
   }
 }
 
-// Products of all positions: `rows` tiles times a panel of nv vectors of columns.
+// Transformed weights of a panel: u[position * w_step + channel * width + column].
+template <int T>
+void transform_panel(const WinogradParams& p, const float* g, int64_t width, float* u) {
+  for (int64_t k = 0; k < p.ic; k++, g += 8 * width)
+    for (int64_t c = 0; c < width; c += V::N, g += V::N, u += V::N) irk::transform_filter<V, T>(g, width, u, p.w_step);
+}
+
+// Products of all positions: `rows` tiles times a panel of nv vectors of columns, whose positions are w_step floats
+// apart. Meanwhile the `size` floats from `next` on come closer.
 template <class Table>
-void multiply(const WinogradParams& p, const Table& fns, const float* v, const float* w, int64_t rows, int64_t nv,
-              float* m) {
-  const int64_t width = nv * V::N, slice = p.ic * width, positions = (p.tile + 2) * (p.tile + 2);
+void multiply(const WinogradParams& p, const Table& fns, const float* v, const float* w, int64_t w_step,
+              const float* next, int64_t size, int64_t rows, int64_t nv, float* m) {
+  const int64_t width = nv * V::N, positions = (p.tile + 2) * (p.tile + 2);
   const int64_t tiles = (rows + p.max_rows - 1) / p.max_rows;
   Tile t;
   t.taps = 1;
@@ -173,8 +181,10 @@ void multiply(const WinogradParams& p, const Table& fns, const float* v, const f
   t.has_res = t.clips = false;
   t.lo = -__builtin_inff();
   t.hi = __builtin_inff();
-  t.ahead_step = p.prefetch ? (width * 4 + tiles - 1) / tiles : 0;
-  for (int64_t k = 0; k < positions; k++, w += slice, v += p.v_step, m += p.m_step) {
+  const int64_t part = size * 4 / (positions * tiles);  // bytes while one tile is computed
+  const char* ahead = reinterpret_cast<const char*>(next);
+  t.ahead_step = p.prefetch ? (part + p.ic - 1) / p.ic : 0;
+  for (int64_t k = 0; k < positions; k++, w += w_step, v += p.v_step, m += p.m_step) {
     t.w = w;
     for (int64_t r = 0; r < tiles; r++) {
       const int64_t a = r * rows / tiles, b = (r + 1) * rows / tiles;
@@ -187,7 +197,8 @@ void multiply(const WinogradParams& p, const Table& fns, const float* v, const f
       }
       t.rows = in;
       t.out = out;
-      t.ahead = reinterpret_cast<const char*>(w) + slice * 4 + r * slice * 4 / tiles;
+      t.ahead = ahead;
+      ahead += part;
       fns.fn[nv][b - a](t);
     }
   }
@@ -202,7 +213,10 @@ void run_winograd(const Table& fns, void* const* bufs, const void* params, int64
   float* v = static_cast<float*>(bufs[irk::kConvScratch]);
   const int64_t positions = (p.tile + 2) * (p.tile + 2);
   float* m = v + positions * p.v_step;
+  float* made = m + positions * p.m_step;
+  uint64_t ready = 0;  // panels whose transformed weights are there, if all are kept
   const auto transform = p.tile == 4 ? transform_tiles<4> : transform_tiles<2>;
+  const auto transform_weights = p.tile == 4 ? transform_panel<4> : transform_panel<2>;
   const auto finish = p.tile == 4 ? finish_tiles<4> : finish_tiles<2>;
   int64_t held = -1;  // block of tiles whose transformed input is in v
   for (int64_t item = begin; item < end; item++) {
@@ -213,7 +227,16 @@ void run_winograd(const Table& fns, void* const* bufs, const void* params, int64
     for (int64_t q = nb * p.panels / p.nblocks; q < (nb + 1) * p.panels / p.nblocks; q++) {
       const int64_t v0 = q * p.nvec / p.panels, nv = (q + 1) * p.nvec / p.panels - v0, c0 = v0 * V::N;
       const int64_t cols = p.oc - c0 < nv * V::N ? p.oc - c0 : nv * V::N;
-      multiply(p, fns, v, p.w + positions * p.ic * c0, t1 - t0, nv, m);
+      const int64_t kept = p.held ? positions : 9, size = kept * p.ic * nv * V::N;
+      const float* w = p.w + kept * p.ic * c0;
+      const float* u = w;
+      if (!p.held) {
+        float* to = made + (p.whole ? q * positions * p.w_step : 0);
+        if (!(ready >> (q & 63) & 1)) transform_weights(p, w, nv * V::N, to);
+        if (p.whole) ready |= uint64_t{1} << q;
+        u = to;
+      }
+      multiply(p, fns, v, u, p.held ? p.ic * nv * V::N : p.w_step, w + size, size, t1 - t0, nv, m);
       finish(p, m, nv * V::N, t0, t1, c0, cols, res, y);
     }
   }
