@@ -47,6 +47,7 @@ def compile(
     strict: bool = False,
     keep_float: str | Sequence[str] = (),
     winograd: bool = True,
+    bands: bool = True,
 ) -> CompiledModel:
     """Compile a model as it is.
 
@@ -60,15 +61,18 @@ def compile(
     winograd: let fp32 targets compute 3x3 convolutions with fewer multiplications where that is predicted to be faster.
         Results are rounded in other places, within a bound (``irkit.ops.winograd``); near infinities and NaN, and for
         values above 1e36, they may be NaN for a whole tile of pixels.
+    bands: run layers together, some rows at a time, where what is between them is larger than a cache; the plan shows
+        the bytes saved. Never changes the result.
 
     Raises UnsupportedModelError (everything unsupported at once), ModelError, InputError, CalibrationError,
     TargetError, FallbackError.
     """
     from irkit.pipeline import compile_model
 
-    return compile_model(  # type: ignore[no-any-return]
-        model, example_inputs, target, calibration, threads, strict, keep_float, winograd=winograd
+    exe = compile_model(
+        model, example_inputs, target, calibration, threads, strict, keep_float, winograd=winograd, bands=bands
     )
+    return exe  # type: ignore[no-any-return]
 
 
 def load(path: str | os.PathLike[str], threads: int | None = None) -> CompiledModel:

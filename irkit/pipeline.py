@@ -121,6 +121,7 @@ def compile_model(
     keep_float: str | Sequence[str] = (),
     instruments: Sequence[Instrument] = (),
     winograd: bool = True,
+    bands: bool = True,
 ) -> Any:
     """See :func:`irkit.compile`."""
     from irkit.backend.executable import check_threads, instantiate
@@ -136,4 +137,4 @@ def compile_model(
     if not len(graph):
         raise IRError("the model is empty")
     notes = lower(graph, goal, calibration, patterns, instruments, winograd)
-    return instantiate(graph, make_plan(graph, str(goal), notes), threads=threads, strict=strict, target=goal)
+    return instantiate(graph, make_plan(graph, goal, notes, bands), threads=threads, strict=strict, target=goal)

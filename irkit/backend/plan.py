@@ -15,6 +15,7 @@ from irkit.backend.table import Plan, Row
 from irkit.ir.graph import Graph, Value, const_array
 from irkit.ir.types import Array, DType, TensorType
 from irkit.ops import const, copy
+from irkit.target import Target, host_arch
 
 VERSION = 1
 
@@ -49,15 +50,20 @@ def name_values(graph: Graph) -> None:
         taken.add(name)
 
 
-def make_plan(graph: Graph, target: str = "", notes: Sequence[tuple[str, str]] = ()) -> Plan:
-    """Select kernels and place every tensor. The graph must have its storage orders set (``layout``)."""
+def make_plan(
+    graph: Graph, target: Target | None = None, notes: Sequence[tuple[str, str]] = (), bands: bool = True
+) -> Plan:
+    """Select kernels and place every tensor. The graph must have its storage orders set (``layout``).
+
+    ``target``: default this machine's architecture. ``bands``: let steps run band by band together.
+    """
     own_outputs(graph)
     name_values(graph)
-    steps = select(graph)
+    steps = select(graph, target.arch if target else host_arch(), bands)
     b = _Builder(graph, steps)
     document = b.build()
     rows = [_row(s) for s in steps]
-    return Plan(document, b.consts, rows, list(notes), target)
+    return Plan(document, b.consts, rows, list(notes), str(target or ""))
 
 
 class _Builder:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import irkit.backend.native  # noqa: F401  (registers the lowerings)
 from irkit.backend.kernel import Step, lower
+from irkit.backend.native.bands import merge_bands
 from irkit.backend.native.chain import merge_chains
 from irkit.backend.storage import is_alias
 from irkit.backend.table import FALLBACK
 from irkit.ir.graph import Graph
 
 
-def select(graph: Graph) -> list[Step]:
-    """One step for each operation that moves or computes something, in order.
+def select(graph: Graph, arch: str, bands: bool = True) -> list[Step]:
+    """One step for each operation that moves or computes something, in order, or for several that run band by band.
 
+    ``arch`` is the one whose caches count; ``bands=False`` keeps every step by itself.
     A fallback step names its operation by position in ``graph`` so that a loader can find the reference to run.
     """
     steps: list[Step] = []
@@ -25,4 +27,4 @@ def select(graph: Graph) -> list[Step]:
             note = "no native kernel: runs the NumPy reference"
             step = Step(FALLBACK, list(op.operands), list(op.results), attrs, note=note, loc=op.loc)
         steps.append(step)
-    return merge_chains(steps)
+    return merge_bands(merge_chains(steps), arch) if bands else steps

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "chain/bands.h"
 #include "conv/conv.h"
 #include "conv/plan.h"
 #include "runtime/family.h"
@@ -104,6 +105,7 @@ Status stage_output(StepContext& s, Tensor* y) {
 }  // namespace
 
 Status irk_prepare_chain(StepContext& ctx, PreparedStep* out) {
+  if (ctx.has("stages")) return prepare_bands(ctx, out);
   IRK_TRY(want_inputs(ctx, kOut));
   IRK_TRY(ctx.want_in(kX, DType::f32, 4));
   IRK_TRY(ctx.want_out(0, DType::f32, 4));

@@ -32,6 +32,8 @@ Status irk_prepare_pool(StepContext& ctx, PreparedStep* step) {
   const int64_t taps = p->shape.rows[0].count * p->shape.cols[0].count + 1;
   const int64_t lanes = p->shape.inner < kPoolBlock ? p->shape.inner : kPoolBlock;
   step->grain = 32768 / (taps * lanes) + 1;
+  step->band = p->shape.band;
+  step->band.items = p->shape.ow * p->blocks;
   step->kernel = average ? IRK_KERNEL_NAME("pool.avg", row)
                  : int8  ? IRK_KERNEL_NAME("pool.max_i8", row)
                          : IRK_KERNEL_NAME("pool.max", row);

@@ -90,6 +90,9 @@ Status read_pool_shape(const StepContext& ctx, bool adaptive, bool average, Pool
     }
     IRK_TRY(table(ctx, s, adaptive, average, k ? &p->cols : &p->rows));
   }
+  p->band = Band();
+  if (ctx.band_rows > 0 && !adaptive && x.rank == 4 && axis == 1 && p->outer == 1)
+    p->band = {1, 0, strides[0], pads[0], (kernel[0] - 1) * dilation[0] + 1};
   return {};
 }
 

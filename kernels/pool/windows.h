@@ -13,6 +13,7 @@ struct PoolWindow {
 struct PoolShape {
   int64_t outer, h, w, inner, oh, ow, dil_h, dil_w;
   const PoolWindow *rows, *cols;
+  Band band;  // of a chain's stage without its items; no rows when the windows don't lie at equal distances
 };
 
 // Reads attrs axis (of H in memory; W follows), kernel, strides, pads (top, left, bottom, right), and for max:

@@ -135,6 +135,15 @@ int64_t rows_in_cache(const QConvParams& p, int64_t bytes, int64_t row_bytes, in
   return least(round_up(rows, mr), 448);
 }
 
+// Blocks of about so many rows of the product.
+void cut_pixels(const QConvShape& s, int64_t rows, int64_t mr, QConvParams* p) {
+  p->block_rows = s.band ? s.band * s.ow : ceil_div(p->pixels, ceil_div(p->pixels, rows));
+  p->m_blocks = ceil_div(p->pixels, p->block_rows);
+  if (s.band || p->m_blocks == 1) return;
+  p->block_rows = round_up(p->block_rows, mr);
+  p->m_blocks = ceil_div(p->pixels, p->block_rows);
+}
+
 // Blocks of rows that rows.h reads in place, and the scratch for what it can't. kpad: depth of the packed weights.
 Status plan_rows(StepContext& ctx, const QConvShape& s, const Packing& pk, int64_t mr, int64_t kpad, QConvParams* p,
                  int64_t* scratch) {
@@ -164,12 +173,10 @@ Status plan_rows(StepContext& ctx, const QConvShape& s, const Packing& pk, int64
   const int64_t rows = rows_in_cache(*p, 49152, pk.panels ? kpad : q.flat ? p->k : line_rows, mr);
   int64_t lines_bytes = 0;
   if (q.flat) {
-    p->block_rows = ceil_div(p->pixels, ceil_div(p->pixels, rows));
-    if (ceil_div(p->pixels, p->block_rows) > 1) p->block_rows = round_up(p->block_rows, mr);
-    p->m_blocks = ceil_div(p->pixels, p->block_rows);
+    cut_pixels(s, rows, mr, p);
   } else {
-    q.image_blocks = ceil_div(s.oh, most(1, rows / s.ow));
-    q.block_lines = ceil_div(s.oh, q.image_blocks);
+    q.image_blocks = ceil_div(s.oh, s.band ? s.band : most(1, rows / s.ow));
+    q.block_lines = s.band ? s.band : ceil_div(s.oh, q.image_blocks);
     q.image_blocks = ceil_div(s.oh, q.block_lines);
     p->block_rows = q.block_lines * s.ow;
     p->m_blocks = s.n * q.image_blocks;
@@ -289,20 +296,18 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
   p->w = w, p->bias = bias, p->m = m;
 
 #if defined(__x86_64__)
-  if (tiled) qconv_plan_blocks(p, &out->scratch);
+  if (tiled) qconv_plan_blocks(s.band, p, &out->scratch);
 #endif
   if (pk.rows) {
     IRK_TRY(plan_rows(ctx, s, pk, row->mr, kpad, p, &out->scratch));
   } else if (!tiled) {
     const int64_t rows = rows_in_cache(*p, 24576, p->lda * pk.size, row->mr);
-    p->block_rows = ceil_div(p->pixels, ceil_div(p->pixels, rows));
-    if (ceil_div(p->pixels, p->block_rows) > 1) p->block_rows = round_up(p->block_rows, row->mr);
-    p->m_blocks = ceil_div(p->pixels, p->block_rows);
+    cut_pixels(s, rows, row->mr, p);
     out->scratch = round_up(round_up(p->block_rows, row->mr) * p->lda * pk.size + 256, 64);
   }
   // Few blocks of rows: cut the columns too, so that threads get equal shares.
   const int64_t have = p->m_blocks * s.groups;
-  const int64_t cuts = have >= 16 ? 1 : least(ceil_div(16, have), p->tiles);
+  const int64_t cuts = have >= 16 || s.band ? 1 : least(ceil_div(16, have), p->tiles);
   p->block_tiles = ceil_div(p->tiles, cuts);
   p->n_blocks = ceil_div(p->tiles, p->block_tiles);
 

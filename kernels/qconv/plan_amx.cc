@@ -151,13 +151,13 @@ QPiece qconv_piece(const QConvParams& p, int64_t i) {
           least(p.sw, p.kw - x * p.sw) * p.ic};
 }
 
-void qconv_plan_blocks(QConvParams* out, int64_t* scratch) {
+void qconv_plan_blocks(int64_t band, QConvParams* out, int64_t* scratch) {
   QConvParams& p = *out;
   QTilePlan& q = p.tiled;
   const bool planes = q.planes(), gather = q.way == Way::gather;
   int64_t copy;
   if (planes) {
-    const int64_t most_lines = lines_per_block(p, q);
+    const int64_t most_lines = band ? band : lines_per_block(p, q);
     q.image_blocks = ceil_div(p.oh, most_lines);
     q.block_lines = most_lines;
     p.block_rows = q.block_lines * p.ow;
@@ -170,8 +170,8 @@ void qconv_plan_blocks(QConvParams* out, int64_t* scratch) {
     q.lda = gather ? p.lda : p.ic;
     const int64_t room = p.group_bytes > 1 << 20 ? 192 << 10 : 24 << 10;
     const int64_t rows = least(round_up(most(room / (row + least(p.oc, 256)), 64), 32), 1024);
-    p.block_rows = ceil_div(p.pixels, ceil_div(p.pixels, rows));
-    if (ceil_div(p.pixels, p.block_rows) > 1) p.block_rows = round_up(p.block_rows, 32);
+    p.block_rows = band ? band * p.ow : ceil_div(p.pixels, ceil_div(p.pixels, rows));
+    if (!band && ceil_div(p.pixels, p.block_rows) > 1) p.block_rows = round_up(p.block_rows, 32);
     p.m_blocks = ceil_div(p.pixels, p.block_rows);
     copy = gather ? round_up(p.block_rows, kTile) * p.lda + 256 : 3 * kTile * p.ic + p.steps * q.depth + 128;
   }

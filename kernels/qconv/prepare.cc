@@ -85,6 +85,11 @@ Status irk_prepare_qconv(StepContext& ctx, PreparedStep* out) {
   QConvShape s;
   IRK_TRY(qconv_read_common(ctx, 4, 4, &s));
   IRK_TRY(qconv_read_geometry(ctx, &s));
+  if (ctx.band_rows > 0 && s.n == 1 && s.groups == 1) {
+    s.band = ctx.band_rows < s.oh ? ctx.band_rows : s.oh;
+    const int64_t span = (s.kh - 1) * s.dh + 1;
+    out->band = {s.band, 1, s.sh, s.pt, span > 1 ? span + s.sh : 1};  // amx.cc copies as many lines of each phase
+  }
   return qconv_build(ctx, s, false, out);
 }
 

@@ -24,6 +24,7 @@ struct QConvShape {
   int64_t zx = 0, zy = 0, zr = 0, lo = -128, hi = 127;
   float mr = 0;  // multiplier of the residual
   bool residual = false;
+  int64_t band = 0;               // for a chain: output rows per item, which then has all channels
   bool f32 = false;               // output float32: no zero point, no clamp
   const int8_t* w = nullptr;      // [oc][kh][kw][ic / groups]
   const int32_t* bias = nullptr;  // [oc] or null
@@ -128,9 +129,9 @@ Status qconv_read_geometry(StepContext& ctx, QConvShape* s);
 // Sums of a channel fit int32 and its multiplier is a sane number.
 Status qconv_check_channel(const StepContext& ctx, int64_t channel, double most_sum, float m);
 
-// For amx.cc, before and after the sizes of the packed weights are known.
+// For amx.cc, before and after the sizes of the packed weights are known. band: output rows of an item, 0 for any.
 Status qconv_plan_tiles(StepContext& ctx, QConvParams* p);
 QPiece qconv_piece(const QConvParams& p, int64_t i);
-void qconv_plan_blocks(QConvParams* p, int64_t* scratch);
+void qconv_plan_blocks(int64_t band, QConvParams* p, int64_t* scratch);
 
 }  // namespace irk

@@ -1,7 +1,14 @@
 // Plain C++: the reference in C and the kernel for CPUs without anything better.
+#include "base/unroll.h"
 #include "qconv/generic.h"
 
 #include <string.h>
+
+#if defined(__aarch64__)  // where every CPU has NEON, small code will do
+#define IRK_QCONV_TILE IRK_NOINLINE
+#else
+#define IRK_QCONV_TILE IRK_INLINE
+#endif
 
 namespace irk {
 namespace {
@@ -9,13 +16,21 @@ namespace {
 struct ScalarOps {
   using Short = QPlainShort<ScalarOps>;
   using A = int8_t;
+#if defined(__aarch64__)
+  static constexpr int MR = 1, NV = 4, VEC = 1;
+#else
   static constexpr int MR = 4, NV = 4, VEC = 1;
+#endif
   static void copy(A* dst, const int8_t* src, int64_t n) { memcpy(dst, src, static_cast<size_t>(n)); }
   static void fill(A* dst, int64_t n, int32_t zx) { memset(dst, zx, static_cast<size_t>(n)); }
 
   template <int M, int N>
   static void tile(const QTile& t, const QConvParams& p) {
-    uint32_t acc[M][N];  // unsigned: the zero-point correction may wrap on the way to a sum that fits
+    sums(t, p, M, N);
+  }
+
+  static IRK_QCONV_TILE void sums(const QTile& t, const QConvParams& p, int M, int N) {
+    uint32_t acc[MR][NV];  // unsigned: the zero-point correction may wrap on the way to a sum that fits
     for (int r = 0; r < M; r++)
       for (int c = 0; c < N; c++) acc[r][c] = static_cast<uint32_t>(t.bias[c]);
     const int8_t* a = static_cast<const int8_t*>(t.a);

@@ -135,18 +135,20 @@ Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
   out->fn = row->fn;
   out->params = p;
   out->kernel = IRK_KERNEL_NAME("qdwconv.s8s8", row);
+  const auto plan_items = [&](int64_t band, int64_t bands, int64_t blocks) {
+    out->items = s.n * bands * blocks;
+    out->grain = most(1, pk.grain * blocks / (band * s.ow * channels));
+    if (ctx.band_rows > 0 && s.n == 1) out->band = {band, blocks, s.sh, s.pt, (s.kh - 1) * s.dh + 1};
+  };
   IRK_TRY(qdw_direct(ctx, s, row->isa, sums, &p->direct));
   if (p->direct) {
-    const QDwDirect& d = *p->direct;
-    out->items = s.n * d.bands * d.blocks;
-    out->grain = most(1, pk.grain * d.blocks / (d.band * s.ow * channels));
+    plan_items(p->direct->band, p->direct->bands, p->direct->blocks);
     return Status();
   }
   IRK_TRY(qdw_tall(ctx, s, row->isa, sums, &p->tall, &out->scratch));
   if (p->tall) {
-    const QDwTall& t = *p->tall;
-    out->items = s.n * t.bands * t.blocks;
-    out->grain = most(1, pk.grain * t.blocks / (t.band * s.ow * channels));
+    plan_items(p->tall->band, p->tall->bands, p->tall->blocks);
+    if (row->isa == Isa::neondot) out->band.pad += 3, out->band.span += 6;  // whole groups of four rows
     return Status();
   }
 
@@ -205,8 +207,7 @@ Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
     p->offsets = offsets;
   }
   p->bands = ceil_div(s.oh, p->band);
-  out->items = s.n * p->bands * p->blocks;
-  out->grain = most(1, pk.grain * p->blocks / (p->band * s.ow * channels));
+  plan_items(p->band, p->bands, p->blocks);
   return Status();
 }
 

@@ -80,7 +80,7 @@ Status qdw_tall(StepContext& ctx, const QConvShape& s, Isa isa, const double* su
   p->ih = s.ih, p->iw = s.iw, p->c = s.ic, p->oh = s.oh, p->ow = s.ow;
   p->kh = s.kh, p->kw = s.kw, p->sh = s.sh, p->sw = s.sw, p->dw = s.dw, p->pt = s.pt, p->pl = s.pl;
   const int64_t rows = (kMostInput / line_bytes - s.kh + s.sh) / s.sh / 2 * 2;
-  p->band = rows < 8 ? 8 : rows;
+  p->band = rows < 8 || ctx.band_rows > 0 ? 8 : rows;
   if (p->band > s.oh) p->band = s.oh;
   p->bands = (s.oh + p->band - 1) / p->band;
   p->blocks = s.ic / kTallWidth, p->rest = s.ic % kTallWidth != 0;

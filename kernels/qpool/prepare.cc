@@ -40,6 +40,8 @@ Status irk_prepare_qpool(StepContext& ctx, PreparedStep* step) {
   step->params = p;
   step->items = ctx.out[0]->count / s.inner * ((s.inner + kQpoolBlock - 1) / kQpoolBlock);
   step->grain = 16384 / ((taps + 1) * (s.inner < kQpoolBlock ? s.inner : kQpoolBlock)) + 1;
+  step->band = s.band;
+  step->band.items = s.ow * ((s.inner + kQpoolBlock - 1) / kQpoolBlock);
   step->kernel = IRK_KERNEL_NAME("qpool.avg", row);
   return {};
 }

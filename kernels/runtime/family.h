@@ -59,6 +59,8 @@ struct StepContext {
   int threads_for(double grains) const { return grains < kRunGrains ? 1 : threads; }
   StepAllocator* alloc;
   const char* loc;  // for messages
+  // For a stage of a chain (kernels/chain): about so many output rows should make an item; 0: not a stage.
+  int64_t band_rows;
 
   // Attribute readers: an absent key or a value out of [lo, hi] is Code::bad_file naming step and key.
   bool has(const char* key) const;
@@ -72,6 +74,15 @@ struct StepContext {
   Status want_out(int i, DType dtype, int rank) const;
 };
 
+// A step as a stage of a chain, which has one image: `items` consecutive work items make `rows` rows of output, the
+// last ones maybe fewer. They read rows [r * step - pad, r * step - pad + span) of the input for output row r, as far
+// as these exist, and touch no other rows, nor any byte more than kBandSlack pixels behind them.
+struct Band {
+  int64_t rows = 0, items = 0;  // 0: the step can't be a stage
+  int64_t step = 1, pad = 0, span = 1;
+};
+constexpr int64_t kBandSlack = 64;
+
 struct PreparedStep {
   KernelFn fn = nullptr;
   const void* params = nullptr;  // from ctx.alloc
@@ -80,6 +91,7 @@ struct PreparedStep {
   double grains = 0;             // of the whole step, which is more than items / grain when an item takes several
   int64_t scratch = 0;           // bytes each thread needs; its pointer is the last entry of bufs, 64-byte aligned
   const char* kernel = "";       // name for profile and plan, e.g. "qconv.s8s8s8.avx512vnni"
+  Band band;                     // when ctx.band_rows asked for it
 };
 
 typedef Status (*PrepareFn)(StepContext&, PreparedStep*);
