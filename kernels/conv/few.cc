@@ -106,7 +106,7 @@ Status plan_few(StepContext& ctx, const ConvShape& s, const KernelRow* row, cons
   *params = p;
   out->items = s.n * p->bands;
   out->grain =
-      1 + static_cast<int64_t>(100000 / (1.0 + static_cast<double>(band * s.ow) * static_cast<double>(k * s.oc)));
+      1 + static_cast<int64_t>(150000 / (1.0 + static_cast<double>(band * s.ow) * static_cast<double>(k * s.oc)));
   out->scratch = p->in_place ? 0 : copied(s, band) * p->row * 4;
   out->kernel = IRK_KERNEL_NAME("conv.f32.few", row);
   return {};
