@@ -161,6 +161,13 @@ def save(exe: CompiledModel, path: str | os.PathLike[str]) -> Path:
     return target
 
 
+def families_of(document: Mapping[str, Any]) -> frozenset[str]:
+    """The kernel families that a plan needs, those of the stages of its chains included."""
+    steps = document["steps"]
+    stages = [t for s in steps for t in s["attrs"].get("stages", ())]
+    return frozenset(str(s["family"]) for s in (*steps, *stages))
+
+
 def export(
     exe: CompiledModel,
     folder: str | os.PathLike[str],
@@ -178,7 +185,7 @@ def export(
     answers = exe.run_flat(sample)
     contents = Contents(
         artifact=to_bytes(exe),
-        families=frozenset(str(s["family"]) for s in exe.plan.document["steps"]),
+        families=families_of(exe.plan.document),
         target=str(exe.target or ""),
         inputs=[Port(n, f"{t.dtype.value}{list(t.shape)}", a) for (n, t), a in zip(sig.inputs, sample, strict=True)],
         outputs=[Port(n, f"{t.dtype.value}{list(t.shape)}", a) for (n, t), a in zip(sig.outputs, answers, strict=True)],

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from irkit.backend.artifact import families_of
 from irkit.backend.kernel import Const, Step, StepInput, lower
 from irkit.backend.native import bands
 from irkit.backend.native.bands import merge_bands
@@ -230,6 +231,12 @@ def test_bad_chains_are_refused(stage: int, change: dict[str, Any], message: str
         load(bad)
     with pytest.raises(ArtifactError, match="2 to 8 stages"):
         load(good[:1])
+
+
+def test_an_export_has_the_families_of_the_stages() -> None:
+    step = merge_bands(layers(5).steps, "test")[0]
+    document = {"steps": [{"family": step.family, "attrs": step.attrs}, {"family": "move", "attrs": {}}]}
+    assert families_of(document) == {"chain", "qconv", "qdwconv", "move"}
 
 
 def stored(v: StepInput) -> Array | None:
