@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "runtime/kernel_name.h"
 #include "runtime/registry.h"
 
 namespace irk {
@@ -26,6 +25,23 @@ constexpr int64_t kPixels = 448;  // that make a band: with fewer, the start of 
 int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
+
+// The chain goes by the level of its first stage's kernel: "<family>.<types>.<level>".
+const char* name_of(const char* first) {
+#if defined(__x86_64__)
+  static const char names[][24] = {"chain.s8s8.scalar", "chain.s8s8.avx2", "chain.s8s8.avx512", "chain.s8s8.avx512vnni",
+                                   "chain.s8s8.amx"};
+#else
+  static const char names[][24] = {"chain.s8s8.scalar", "chain.s8s8.neon", "chain.s8s8.neondot", "chain.s8s8.neoni8mm"};
+#endif
+  constexpr size_t kPrefix = sizeof("chain.s8s8") - 1;
+  const size_t n = strlen(first);
+  for (const char* name : names) {
+    const size_t level = strlen(name) - kPrefix;
+    if (n > level && !strcmp(first + n - level, name + kPrefix)) return name;
+  }
+  return names[0];
+}
 
 struct BandStage {
   PreparedStep step;
@@ -238,7 +254,7 @@ Status prepare_bands(StepContext& ctx, PreparedStep* out) {
   // Few large pieces: at the start of each some rows are computed again.
   const double most = 4.0 * ctx.threads, pieces = out->grains < 1 ? 1 : out->grains < most ? out->grains : most;
   out->grain = max64(1, static_cast<int64_t>(static_cast<double>(out->items) / pieces));
-  out->kernel = IRK_KERNEL_NAME("chain.s8s8", pick_kernel("qconv", "s8s8", ctx.isa));
+  out->kernel = name_of(p->stage[0].step.kernel);
   return {};
 }
 

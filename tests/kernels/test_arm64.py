@@ -18,7 +18,7 @@ from tests.kernels.recording import recording, write_bundle
 
 MODULES = (
     "chain", "conv", "deconv", "dwconv", "eltwise", "linear", "matmul", "move", "norm", "pool", "qconv", "qdwconv",
-    "qeltwise", "qlinear", "qtables", "reduce", "softmax", "spmm", "tiles",
+    "qeltwise", "qlinear", "qtables", "reduce", "softmax", "spmm", "tiles", "winograd",
 )  # fmt: skip
 # CPU, level, and whether cases are left out that run a kernel of a lower level, which another row of this table tests.
 RUNS = [

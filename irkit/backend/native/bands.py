@@ -12,10 +12,11 @@ from irkit.ir.types import DType
 
 MOST_STAGES = 8
 MAX_WIDTH = 4096  # pixels of a row: wider ones make bands that no cache holds
-#: Bytes that a small CPU of that kind keeps in its second-level cache from one layer to the next: half of the 512 KiB
-#: that the cores of a Raspberry Pi share; 2 MiB of a core that has AMX, where small bands cost some percent. A larger
-#: tensor goes out to memory and comes back. The weights, read again for every band, must not take as much.
-CACHE = {"arm64": 256 << 10, "x86_64": 2 << 20}
+#: Bytes of the second-level cache of a small CPU of that kind: 512 KiB of a Raspberry Pi; 2 MiB of a core that has AMX,
+#: where small bands cost some percent. A larger tensor goes out to memory and comes back; joining smaller ones, too,
+#: would make the arena smaller by no more than what the threads' bands then take beside it. The weights, read again for
+#: every band, must not take as much.
+CACHE = {"arm64": 512 << 10, "x86_64": 2 << 20}
 
 
 def merge_bands(steps: Sequence[Step], arch: str) -> list[Step]:
