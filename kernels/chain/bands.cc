@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "base/ints.h"
 #include "base/json.h"
 #include "runtime/registry.h"
 
@@ -21,10 +22,6 @@ namespace {
 constexpr int64_t kMostStages = 8;
 constexpr int kMostBufs = 16;     // of a stage, scratch included
 constexpr int64_t kPixels = 448;  // that make a band: with fewer, the start of each costs some percent
-
-int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
 // The chain goes by the level of its first stage's kernel: "<family>.<types>.<level>".
 const char* name_of(const char* first) {

@@ -8,6 +8,7 @@
 // own step would do, so the bits are the same.
 #include <string.h>
 
+#include "base/ints.h"
 #include "base/json.h"
 #include "chain/bands.h"
 #include "conv/conv.h"
@@ -20,10 +21,6 @@ namespace irk {
 namespace {
 
 enum ChainBuf { kX = 0, kA = 1, kB = 4, kC = 7, kResidual = 10, kOut = 11, kScratch = 12 };
-
-int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-int64_t round_up(int64_t a) { return (a + 63) / 64 * 64; }
 
 struct ChainParams {
   PreparedStep a, b, c;  // fn null where absent
@@ -146,8 +143,8 @@ Status irk_prepare_chain(StepContext& ctx, PreparedStep* out) {
     IRK_TRY(plan_conv(c, sc, &p->c));
   }
   p->bands = ctx.threads > 1 ? min64(p->oh, 2 * ctx.threads) : 1;
-  const int64_t ring = has_a ? round_up(sa.out_rows * sb.iw * sb.ic * 4) : 0;
-  const int64_t row = has_c ? round_up(sb.ow * sb.oc * 4) : 0;
+  const int64_t ring = has_a ? round_up(sa.out_rows * sb.iw * sb.ic * 4, 64) : 0;
+  const int64_t row = has_c ? round_up(sb.ow * sb.oc * 4, 64) : 0;
   p->ring = 0;
   p->row = ring;
   p->step_mem = ring + row;

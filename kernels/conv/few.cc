@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/ints.h"
 #include "conv/plan.h"
 #include "runtime/kernel_name.h"
 
@@ -15,10 +16,6 @@ constexpr int64_t kFewChannels = 8;       // fewer, or
 constexpr int64_t kPointChannels = 16;    // no more, with a window of one pixel
 constexpr int64_t kBandBytes = 24 << 10;  // of the copied rows of an item: half a first-level cache
 constexpr int64_t kMostBytes = 1 << 20;   // of those that one output row needs
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // Copied rows for `rows` rows of the output.
 int64_t copied(const ConvShape& s, int64_t rows) { return (rows - 1) * s.stride[0] + (s.kh - 1) * s.dilation[0] + 1; }

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/ints.h"
 #include "runtime/kernel_name.h"
 
 namespace irk {
@@ -75,10 +76,6 @@ constexpr int64_t kFewRows = 512;      // with more, the time to fetch weights d
 constexpr int64_t kNear = 64 << 10;    // weights of this size count as near
 constexpr int64_t kFewChannels = 8;    // fewer: the taps of a window are too short to be walked one by one
 constexpr int64_t kMaxTiles = 64;      // of a row block; fixed by an array in the kernel
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 }  // namespace
 

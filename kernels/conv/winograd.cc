@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/ints.h"
 #include "base/vec_scalar.h"
 #include "conv/plan.h"
 #include "conv/winograd_filter.h"
@@ -17,10 +18,6 @@ constexpr int64_t kWhole = 1 << 20;   // and of those that a call may make at on
 constexpr int64_t kInputs =
     512 << 10;                 // bytes of transformed input in a work item; twice that if weights come in panels
 constexpr int64_t kLine = 16;  // floats of a cache line
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 void pack_weights(const WinogradParams& p, int lanes, const float* w, float* dst) {
   const int64_t kept = p.held ? (p.tile + 2) * (p.tile + 2) : 9, row = 9 * p.ic;

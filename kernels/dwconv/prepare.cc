@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/ints.h"
 #include "conv/plan.h"
 #include "runtime/kernel_name.h"
 
@@ -13,10 +14,6 @@ namespace {
 
 constexpr double kMacsOfGrain = 80000;
 constexpr int64_t kFirstLevel = 24 << 10;  // bytes of input rows that a channel block may keep in the cache
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // Whether tiles go on in the order of memory, all channels of a few columns, or in that of computation, all columns of
 // a few channels, which loads the weights of a vector of channels once. The second way is slower

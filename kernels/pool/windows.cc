@@ -1,3 +1,4 @@
+#include "base/ints.h"
 #include "pool/windows.h"
 
 namespace irk {
@@ -9,8 +10,6 @@ struct Side {
   int64_t size, out, kernel, stride, before, after, dilation, ceil;
   bool include_pad;
 };
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 PoolWindow window(const Side& s, int64_t i) {
   const int64_t start = i * s.stride - s.before;  // of the window's first tap; may lie in the padding

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "qconv/qconv.h"
+#include "base/ints.h"
 #include "runtime/kernel_name.h"
 
 namespace irk {
@@ -42,8 +43,6 @@ Packing packing_of(Isa isa) {
   }
 }
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 

@@ -1,12 +1,11 @@
 // How amx.cc finds the rows of the product, how deep a step is, and how the rows are cut into blocks.
+#include "base/ints.h"
 #include "qconv/qconv.h"
 
 #if defined(__x86_64__)
 namespace irk {
 namespace {
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/array.h"
+#include "base/ints.h"
 #include "qdwconv/direct.h"
 #include "qdwconv/tall.h"
 #include "runtime/kernel_name.h"
@@ -39,7 +40,6 @@ Packing packing_of(Isa isa) {
   }
 }
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // Blocks of the widest vector, then narrower ones when they waste less.

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/fpenv.h"
+#include "base/ints.h"
 #include "base/xxh64.h"
 #include "runtime/limits.h"
 #include "runtime/registry.h"
@@ -18,8 +19,6 @@ namespace irk {
 namespace {
 
 long long ll(int64_t v) { return static_cast<long long>(v); }
-
-constexpr int64_t round_up(int64_t v, int64_t to) { return (v + to - 1) / to * to; }
 
 // The family's name when its steps are the host program's, else null.
 const char* host_family(const char* family) {

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/ints.h"
 #include "conv/plan.h"
 #include "runtime/kernel_name.h"
 
@@ -12,10 +13,6 @@ namespace irk {
 namespace {
 
 constexpr int64_t kBlockBytes = 256 << 10;  // of the transposed block: well inside a second-level cache
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // Reads the columns of the non-zeros into `out`: int32 as they are; uint8 and int16 as gaps, the number of zeros since
 // the previous non-zero of the row. Every index of the file is checked here; the kernel trusts them.
