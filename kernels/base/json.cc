@@ -265,11 +265,7 @@ class JsonParser {
       if (read_int(from, p_ - from, &v->value_.integer)) return Status();
     }
     v->kind_ = Json::Kind::real;
-    // The room for strings, of which as much is left as there is text from `from` on, holds the number for a moment.
-    const size_t n = static_cast<size_t>(p_ - from);
-    memcpy(text_, from, n);
-    text_[n] = '\0';
-    if (!read_real(text_, &v->value_.real)) return error("number out of range");
+    if (!read_real(from, p_ - from, &v->value_.real)) return error("number out of range");
     return Status();
   }
 

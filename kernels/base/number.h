@@ -7,7 +7,7 @@ namespace irk {
 // A decimal integer with an optional '-', n characters of [0-9-]; false when it does not fit.
 bool read_int(const char* text, int64_t n, int64_t* out);
 
-// The double nearest to a decimal number as JSON writes it, ended by a NUL; false when it is beyond the largest.
-bool read_real(const char* text, double* out);
+// The double nearest to a decimal number as JSON writes it, n characters; false when it is beyond the largest.
+bool read_real(const char* text, int64_t n, double* out);
 
 }  // namespace irk
