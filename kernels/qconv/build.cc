@@ -134,9 +134,11 @@ int64_t rows_in_cache(const QConvParams& p, int64_t bytes, int64_t row_bytes, in
   return least(round_up(rows, mr), 448);
 }
 
-// Blocks of about so many rows of the product.
-void cut_pixels(const QConvShape& s, int64_t rows, int64_t mr, QConvParams* p) {
-  p->block_rows = s.band ? s.band * s.ow : ceil_div(p->pixels, ceil_div(p->pixels, rows));
+// Blocks of about so many rows of the product; threads get equal numbers of them.
+void cut_pixels(const QConvShape& s, int64_t rows, int64_t mr, int64_t threads, QConvParams* p) {
+  int64_t blocks = ceil_div(p->pixels, rows);
+  if (!qconv_shares_columns(*p, threads) && p->pixels >= threads * mr) blocks = round_up(blocks, threads);
+  p->block_rows = s.band ? s.band * s.ow : ceil_div(p->pixels, blocks);
   p->m_blocks = ceil_div(p->pixels, p->block_rows);
   if (s.band || p->m_blocks == 1) return;
   p->block_rows = round_up(p->block_rows, mr);
@@ -172,7 +174,7 @@ Status plan_rows(StepContext& ctx, const QConvShape& s, const Packing& pk, int64
   const int64_t rows = rows_in_cache(*p, 49152, pk.panels ? kpad : q.flat ? p->k : line_rows, mr);
   int64_t lines_bytes = 0;
   if (q.flat) {
-    cut_pixels(s, rows, mr, p);
+    cut_pixels(s, rows, mr, ctx.threads, p);
   } else {
     q.image_blocks = ceil_div(s.oh, s.band ? s.band : most(1, rows / s.ow));
     q.block_lines = s.band ? s.band : ceil_div(s.oh, q.image_blocks);
@@ -188,6 +190,16 @@ Status plan_rows(StepContext& ctx, const QConvShape& s, const Packing& pk, int64
   q.at_panels = q.at_rows + (q.gather ? round_up(p->block_rows * q.lda + 64, 64) : 0);
   *scratch = q.at_panels + (pk.panels ? (p->block_rows + 1) * kpad : 0) + 64;
   return Status();
+}
+
+// Cuts of the columns after which threads get about equal shares of `blocks` blocks of rows.
+int64_t even_cuts(int64_t blocks, int64_t tiles, int64_t threads) {
+  int64_t best = 1, best_cost = 0;
+  for (int64_t cuts = 1; cuts <= least(tiles, 16); cuts++) {
+    const int64_t cost = ceil_div(blocks * cuts, threads) * ceil_div(tiles, cuts);
+    if (best_cost == 0 || cost < best_cost) best = cuts, best_cost = cost;
+  }
+  return best;
 }
 
 }  // namespace
@@ -295,18 +307,18 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
   p->w = w, p->bias = bias, p->m = m;
 
 #if defined(__x86_64__)
-  if (tiled) qconv_plan_blocks(s.band, p, &out->scratch);
+  if (tiled) qconv_plan_blocks(s.band, ctx.threads, p, &out->scratch);
 #endif
   if (pk.rows) {
     IRK_TRY(plan_rows(ctx, s, pk, row->mr, kpad, p, &out->scratch));
   } else if (!tiled) {
     const int64_t rows = rows_in_cache(*p, 24576, p->lda * pk.size, row->mr);
-    cut_pixels(s, rows, row->mr, p);
+    cut_pixels(s, rows, row->mr, ctx.threads, p);
     out->scratch = round_up(round_up(p->block_rows, row->mr) * p->lda * pk.size + 256, 64);
   }
   // Few blocks of rows: cut the columns too, so that threads get equal shares.
   const int64_t have = p->m_blocks * s.groups;
-  const int64_t cuts = have >= 16 || s.band ? 1 : least(ceil_div(16, have), p->tiles);
+  const int64_t cuts = s.band ? 1 : even_cuts(have, p->tiles, ctx.threads);
   p->block_tiles = ceil_div(p->tiles, cuts);
   p->n_blocks = ceil_div(p->tiles, p->block_tiles);
 
@@ -323,7 +335,7 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
   out->grain = most(1, static_cast<int64_t>(static_cast<double>(pk.grain) / item_cost));
   out->grains = static_cast<double>(out->items) * item_cost / static_cast<double>(pk.grain);
   // Items that cut columns copy the same rows: few calls, each with many of them.
-  if (p->n_blocks > 1) out->grain = most(out->grain, ceil_div(out->items, 8));
+  if (p->n_blocks > 1) out->grain = most(out->grain, ceil_div(out->items, most(8, ctx.threads)));
   out->kernel = linear ? IRK_KERNEL_NAME("qlinear.s8s8", row) : IRK_KERNEL_NAME("qconv.s8s8", row);
   return Status();
 }

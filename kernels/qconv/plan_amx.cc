@@ -77,8 +77,15 @@ bool shape_planes(const QConvParams& p, Way way, QTilePlan* q) {
   return q->cols * q->pixel <= kMostPlanes && planes_bytes(p, *q, 1) <= kMostPlanes;
 }
 
+// Tiles of rows of the thread that has most of them, when `blocks` blocks of `rows` rows, the last of `last`, are
+// shared out among threads.
+int64_t tiles_of_one(int64_t blocks, int64_t rows, int64_t last, int64_t threads) {
+  if (threads == 1) return (blocks - 1) * ceil_div(rows, kTile) + ceil_div(last, kTile);
+  return ceil_div(blocks, threads) * ceil_div(rows, kTile);
+}
+
 // Output lines per block: so many that few rows of tiles are wasted, and the planes stay in the cache.
-int64_t lines_per_block(const QConvParams& p, const QTilePlan& q) {
+int64_t lines_per_block(const QConvParams& p, const QTilePlan& q, int64_t threads) {
   // Large weights are better read once than small planes kept in L1.
   const int64_t room = p.group_bytes > 1 << 20 ? 192 << 10 : 36 << 10;
   int64_t best = 1, best_tiles = -1;
@@ -86,10 +93,36 @@ int64_t lines_per_block(const QConvParams& p, const QTilePlan& q) {
     const int64_t rows = (lines - 1) * q.pitch + p.ow;
     const bool enough = (lines - 2) * q.pitch + p.ow >= kFewRows;  // without this line
     if (lines > 1 && ((enough && planes_bytes(p, q, lines) > room) || rows > 1024)) break;
-    const int64_t last = p.oh - (ceil_div(p.oh, lines) - 1) * lines;
-    const int64_t tiles =
-        (ceil_div(p.oh, lines) - 1) * ceil_div(rows, kTile) + ceil_div((last - 1) * q.pitch + p.ow, kTile);
+    const int64_t blocks = ceil_div(p.oh, lines), last = p.oh - (blocks - 1) * lines;
+    const int64_t tiles = tiles_of_one(blocks, rows, (last - 1) * q.pitch + p.ow, threads);
     if (best_tiles < 0 || tiles <= best_tiles) best = lines, best_tiles = tiles;
+  }
+  return best;
+}
+
+// What a block of so many rows takes, in loads of tiles: a tile of rows without a second one beside it takes more than
+// half a pair.
+int64_t cost_of_rows(int64_t rows) {
+  const int64_t tiles = ceil_div(rows, kTile);
+  return 2 * tiles + tiles % 2 + 1;
+}
+
+// Rows per block when rows are read in place: about so many, but threads get equal numbers of blocks.
+int64_t rows_per_block(const QConvParams& p, int64_t rows, int64_t threads) {
+  const int64_t blocks = ceil_div(p.pixels, rows);
+  if (threads < 2 || p.pixels < threads * kTile || qconv_shares_columns(p, threads)) {
+    const int64_t even = ceil_div(p.pixels, blocks);
+    return blocks > 1 ? round_up(even, 32) : even;
+  }
+  int64_t best = 0, best_cost = 0;
+  for (int64_t turns = 1; best == 0 || turns <= ceil_div(blocks, threads) + 2; turns++) {
+    const int64_t even = ceil_div(p.pixels, turns * threads);
+    if (even > 2 * rows) continue;
+    const int64_t sizes[2] = {even, round_up(even, 32)};
+    for (const int64_t size : sizes) {
+      const int64_t cost = ceil_div(ceil_div(p.pixels, size), threads) * cost_of_rows(size);
+      if (best == 0 || cost < best_cost) best = size, best_cost = cost;
+    }
   }
   return best;
 }
@@ -150,15 +183,14 @@ QPiece qconv_piece(const QConvParams& p, int64_t i) {
           least(p.sw, p.kw - x * p.sw) * p.ic};
 }
 
-void qconv_plan_blocks(int64_t band, QConvParams* out, int64_t* scratch) {
+void qconv_plan_blocks(int64_t band, int64_t threads, QConvParams* out, int64_t* scratch) {
   QConvParams& p = *out;
   QTilePlan& q = p.tiled;
   const bool planes = q.planes(), gather = q.way == Way::gather;
   int64_t copy;
   if (planes) {
-    const int64_t most_lines = band ? band : lines_per_block(p, q);
-    q.image_blocks = ceil_div(p.oh, most_lines);
-    q.block_lines = most_lines;
+    q.block_lines = band ? band : lines_per_block(p, q, qconv_shares_columns(p, threads) ? 1 : threads);
+    q.image_blocks = ceil_div(p.oh, q.block_lines);
     p.block_rows = q.block_lines * p.ow;
     p.m_blocks = p.pixels / (p.oh * p.ow) * q.image_blocks;
     q.lda = q.pixel;
@@ -169,8 +201,7 @@ void qconv_plan_blocks(int64_t band, QConvParams* out, int64_t* scratch) {
     q.lda = gather ? p.lda : p.ic;
     const int64_t room = p.group_bytes > 1 << 20 ? 192 << 10 : 24 << 10;
     const int64_t rows = least(round_up(most(room / (row + least(p.oc, 256)), 64), 32), 1024);
-    p.block_rows = band ? band * p.ow : ceil_div(p.pixels, ceil_div(p.pixels, rows));
-    if (!band && ceil_div(p.pixels, p.block_rows) > 1) p.block_rows = round_up(p.block_rows, 32);
+    p.block_rows = band ? band * p.ow : rows_per_block(p, rows, threads);
     p.m_blocks = ceil_div(p.pixels, p.block_rows);
     copy = gather ? round_up(p.block_rows, kTile) * p.lda + 256 : 3 * kTile * p.ic + p.steps * q.depth + 128;
   }

@@ -129,9 +129,16 @@ Status qconv_read_geometry(StepContext& ctx, QConvShape* s);
 // Sums of a channel fit int32 and its multiplier is a sane number.
 Status qconv_check_channel(const StepContext& ctx, int64_t channel, double most_sum, float m);
 
+// Whether threads had better share out the columns, so that each reads its part of the weights and all of the input,
+// than the rows: where weights are so much larger that they are to stay in the cores' caches.
+inline bool qconv_shares_columns(const QConvParams& p, int64_t threads) {
+  return threads > 1 && p.tiles >= threads && p.group_bytes >= 6 * p.pixels * p.ic;
+}
+
 // For amx.cc, before and after the sizes of the packed weights are known. band: output rows of an item, 0 for any.
+// threads: blocks are such that so many of them get equal shares.
 Status qconv_plan_tiles(StepContext& ctx, QConvParams* p);
 QPiece qconv_piece(const QConvParams& p, int64_t i);
-void qconv_plan_blocks(int64_t band, QConvParams* p, int64_t* scratch);
+void qconv_plan_blocks(int64_t band, int64_t threads, QConvParams* p, int64_t* scratch);
 
 }  // namespace irk

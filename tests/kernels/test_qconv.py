@@ -107,6 +107,9 @@ BLOCKS = [
     ((1, 96, 12, 11), (64, 96, 1, 1), {"strides": (2, 2)}),
     ((1, 128, 12, 11), (128, 64, 3, 3), {"pads": (1, 1, 1, 1), "groups": 2}),
     ((1, 160, 21, 20), (80, 160, 1, 1), {}),
+    ((1, 128, 14, 14), (96, 128, 1, 1), {}),
+    ((1, 64, 3, 5), (200, 64, 1, 1), {}),  # weights so much larger than the input that threads share out columns
+    ((1, 48, 3, 3), (130, 48, 3, 3), {"pads": (1, 1, 1, 1)}),
 ]
 
 
@@ -117,7 +120,7 @@ def test_several_blocks(xs: tuple[int, ...], ws: tuple[int, ...], attrs: dict[st
     x, w, bias = qtensor(rng, xs, zero=-7), qweights(rng, ws), rng.integers(-5000, 5000, ws[0]).astype(np.int32)
     r = qtensor(rng, qconv2d.fn(x, w, bias, quant=Y, **attrs).shape, 0.3, -4)
     for residual, quant in ((None, Y), (r, Y), (None, None)):
-        check("qconv", qconv2d, x, w, bias, residual, threads=(1, 2), quant=quant, **attrs)
+        check("qconv", qconv2d, x, w, bias, residual, threads=(1, 2, 3, 8), quant=quant, **attrs)
 
 
 @pytest.mark.parametrize("ic", [16, 32, 48, 80, 96, 160])
