@@ -92,6 +92,11 @@ struct PreparedStep {
   int64_t scratch = 0;           // bytes each thread needs; its pointer is the last entry of bufs, 64-byte aligned
   const char* kernel = "";       // name for profile and plan, e.g. "qconv.s8s8s8.avx512vnni"
   Band band;                     // when ctx.band_rows asked for it
+
+  double all_grains() const {
+    const double split = static_cast<double>(items) / static_cast<double>(grain);
+    return grains > split ? grains : split;
+  }
 };
 
 typedef Status (*PrepareFn)(StepContext&, PreparedStep*);

@@ -105,6 +105,7 @@ class Model : public OnHeap {
   void share_out();
   Status check_buffers(const void* const* inputs, void* const* outputs) const;
   Status acquire(Context** out);
+  static void release(Context* c);
   Status fit(Context* c);
   Status run_steps(Context* c, const RunOptions& options);
 
