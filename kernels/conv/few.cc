@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/ints.h"
+#include "base/turn.h"
 #include "conv/plan.h"
 #include "runtime/kernel_name.h"
 
@@ -89,9 +90,11 @@ Status plan_few(StepContext& ctx, const ConvShape& s, const KernelRow* row, cons
   const float* w = static_cast<const float*>(ctx.in[kConvW]->data);
   p->w = packed;
   for (int64_t q = 0; q < p->panels; q++) {
-    const int64_t c0 = q * p->nvec / p->panels * lanes, c1 = (q + 1) * p->nvec / p->panels * lanes;
-    for (int64_t i = 0; i < k; i++)
-      for (int64_t c = c0; c < c1; c++) *packed++ = c < s.oc ? w[c * k + i] : 0.0f;
+    const int64_t c0 = q * p->nvec / p->panels * lanes, width = (q + 1) * p->nvec / p->panels * lanes - c0;
+    const int64_t n = min64(width, s.oc - c0);
+    if (n < width) memset(packed, 0, static_cast<size_t>(k * width) * 4);
+    turn_words(w + c0 * k, k * 4, n, k, packed, width * 4);
+    packed += k * width;
   }
 
   int64_t rows = 1;

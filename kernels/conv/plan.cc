@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/ints.h"
+#include "base/turn.h"
 #include "runtime/kernel_name.h"
 
 namespace irk {
@@ -171,15 +172,18 @@ void interior(const int32_t* off, int64_t taps, int64_t step, int64_t extent, in
 void pack_weights(const ConvShape& s, const ConvParams& p, int lanes, const float* w, const int32_t* ty,
                   const int32_t* tx, int64_t ny, int64_t nx, float* dst) {
   const int64_t kk = s.kh * s.kw * p.icg;
+  const int64_t taps = s.transposed ? 1 : ny * nx;  // that follow each other as they do in `w`
   for (int64_t g = 0; g < s.groups; g++)
     for (int64_t q = 0; q < p.panels; q++) {
-      const int64_t c0 = q * p.nvec / p.panels * lanes, c1 = (q + 1) * p.nvec / p.panels * lanes;
-      for (int64_t a = 0; a < ny; a++)
-        for (int64_t b = 0; b < nx; b++) {
-          const float* tap = w + (ty[a] * s.kw + tx[b]) * p.icg;
-          for (int64_t k = 0; k < p.icg; k++)
-            for (int64_t c = c0; c < c1; c++) *dst++ = c < p.ocg ? tap[(g * p.ocg + c) * kk + k] : 0.0f;
-        }
+      const int64_t c0 = q * p.nvec / p.panels * lanes, width = (q + 1) * p.nvec / p.panels * lanes - c0;
+      const int64_t n = min64(width, p.ocg - c0);
+      const float* const from = w + (g * p.ocg + c0) * kk;
+      if (n < width) memset(dst, 0, static_cast<size_t>(ny * nx * p.icg * width) * 4);
+      for (int64_t t = 0; t < ny * nx; t += taps) {
+        const int64_t at = (ty[t / nx] * s.kw + tx[t % nx]) * p.icg;
+        turn_words(from + at, kk * 4, n, taps * p.icg, dst, width * 4);
+        dst += taps * p.icg * width;
+      }
     }
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/ints.h"
+#include "base/turn.h"
 #include "base/vec_scalar.h"
 #include "conv/plan.h"
 #include "conv/winograd_filter.h"
@@ -19,24 +20,63 @@ constexpr int64_t kInputs =
     512 << 10;                 // bytes of transformed input in a work item; twice that if weights come in panels
 constexpr int64_t kLine = 16;  // floats of a cache line
 
+// Four filters.
+struct Four {
+  static constexpr int N = 4;
+  typedef float F __attribute__((vector_size(16)));
+  static F load(const float* p) {
+    F v;
+    memcpy(&v, p, sizeof v);
+    return v;
+  }
+  static void store(float* p, F v) { memcpy(p, &v, sizeof v); }
+  static F set(float v) { return F{v, v, v, v}; }
+  static F add(F a, F b) { return a + b; }
+  static F sub(F a, F b) { return a - b; }
+  static F mul(F a, F b) { return a * b; }
+};
+
+template <class V>
+void transform(int64_t tile, const float* g, int64_t gs, float* u, int64_t us) {
+  if (tile == 4)
+    transform_filter<V, 4>(g, gs, u, us);
+  else
+    transform_filter<V, 2>(g, gs, u, us);
+}
+
+// Transformed filters of `n` channels, no more than four, from `w` on: lanes 0 to 3 of `dst` and what lies `width`
+// floats after them.
+void pack_held(const WinogradParams& p, const float* w, int64_t n, int64_t width, float* dst) {
+  constexpr int64_t kInputs = 16;  // input channels at a time
+  float g[9 * kInputs * Four::N] = {};
+  for (int64_t k0 = 0; k0 < p.ic; k0 += kInputs) {
+    const int64_t count = min64(kInputs, p.ic - k0);
+    for (int64_t i = 0; i < 9; i++)
+      turn_words(w + i * p.ic + k0, 9 * p.ic * 4, n, count, g + i * kInputs * Four::N, Four::N * 4);
+    for (int64_t k = 0; k < count; k++) {
+      const float* const filters = g + k * Four::N;
+      float* const out = dst + (k0 + k) * width;
+      if (width % Four::N == 0) {
+        transform<Four>(p.tile, filters, kInputs * Four::N, out, p.ic * width);
+      } else {
+        for (int64_t c = 0; c < n; c++)
+          transform<VecScalar>(p.tile, filters + c, kInputs * Four::N, out + c, p.ic * width);
+      }
+    }
+  }
+}
+
 void pack_weights(const WinogradParams& p, int lanes, const float* w, float* dst) {
   const int64_t kept = p.held ? (p.tile + 2) * (p.tile + 2) : 9, row = 9 * p.ic;
   for (int64_t q = 0; q < p.panels; q++) {
     const int64_t c0 = q * p.nvec / p.panels * lanes, width = (q + 1) * p.nvec / p.panels * lanes - c0;
-    for (int64_t k = 0; k < p.ic; k++)
-      for (int64_t c = 0; c < width; c++) {
-        float* out = dst + (p.held ? k : 9 * k) * width + c;
-        float g[9] = {};
-        if (c0 + c < p.oc)
-          for (int64_t i = 0; i < 9; i++) g[i] = w[(c0 + c) * row + i * p.ic + k];
-        if (!p.held) {
-          for (int64_t i = 0; i < 9; i++) out[i * width] = g[i];
-        } else if (p.tile == 4) {
-          transform_filter<VecScalar, 4>(g, 1, out, p.ic * width);
-        } else {
-          transform_filter<VecScalar, 2>(g, 1, out, p.ic * width);
-        }
-      }
+    const int64_t n = min64(width, p.oc - c0);
+    if (n < width) memset(dst, 0, static_cast<size_t>(kept * p.ic * width) * 4);
+    if (p.held)
+      for (int64_t c = 0; c < n; c += Four::N) pack_held(p, w + (c0 + c) * row, min64(n - c, 4), width, dst + c);
+    else
+      for (int64_t i = 0; i < 9; i++)
+        turn_words(w + c0 * row + i * p.ic, row * 4, n, p.ic, dst + i * width, 9 * width * 4);
     dst += kept * p.ic * width;
   }
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/ints.h"
+#include "base/turn.h"
 #include "conv/plan.h"
 #include "runtime/kernel_name.h"
 
@@ -74,8 +75,8 @@ Status plan_dwconv(StepContext& ctx, const ConvShape& s, PreparedStep* out, int6
   p->zero = static_cast<const float*>(ctx.alloc->filled(0, zero_floats * 4));
   if (!w || !bias || !p->zero) return oom;
   const float* given = static_cast<const float*>(ctx.in[kDwW]->data);
-  for (int64_t i = 0; i < c; i++)
-    for (int64_t t = 0; t < taps; t++) w[(i / lanes * taps + t) * lanes + i % lanes] = given[i * taps + t];
+  for (int64_t i = 0; i < c; i += lanes)
+    turn_words(given + i * taps, taps * 4, min64(lanes, c - i), taps, w + i * taps, lanes * 4);
   if (ctx.in[kDwBias]) memcpy(bias, ctx.in[kDwBias]->data, static_cast<size_t>(c * 4));
   p->w = w;
   p->bias = bias;

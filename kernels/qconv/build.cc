@@ -2,8 +2,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "qconv/qconv.h"
 #include "base/ints.h"
+#include "qconv/pack.h"
 #include "runtime/kernel_name.h"
 
 namespace irk {
@@ -46,69 +46,6 @@ Packing packing_of(Isa isa) {
 int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// Position of channel c within a tile of `vectors` vectors.
-int64_t place(const Packing& k, int64_t vectors, int64_t c) {
-  if (!k.paired || vectors != 2) return c;
-  return c / 4 % 2 * k.vec + c / 8 * 4 + c % 4;
-}
-
-// Packing for neon.cc: blocks of 16 depths; what is left takes a step of 8 and one of 4, or is filled up to 16. Lane j
-// of a step's vector number `turn` has the pair of depths j + turn and channel j % 4.
-//
-// Byte of the even depth k < size and channel c in a block of `size` (4, 8, 12 or 16) depths and `width` channels.
-int64_t turned_place(int64_t size, int64_t width, int64_t k, int64_t c) {
-  const int64_t column = c % 4;
-  int64_t vector, lane;  // vector: of those of 4 channels
-  if (size == 16) {
-    const int64_t turn = (k / 2 - column + 8) % 8;
-    vector = turn % 4;
-    lane = column + turn / 4 * 4;
-  } else if (size >= 8 && k < 8) {  // halves are two turns
-    const int64_t turn = (k / 2 - column + 4) % 4;
-    vector = turn / 2;
-    lane = column + turn % 2 * 4;
-  } else {  // halves are two pairs
-    vector = size / 8 * 2;
-    lane = column + k % 4 / 2 * 4;
-  }
-  return vector * width * 4 + c / 4 * 16 + lane * 2;
-}
-
-void pack_turned(const int8_t* src, int64_t depth, int64_t width, int64_t c, uint8_t* dst) {
-  int64_t at[8];
-  for (int64_t i = 0; i < 8; i++) at[i] = turned_place(16, width, 2 * i, c);
-  for (; depth >= 16; depth -= 16, src += 16, dst += 16 * width)
-    for (int64_t i = 0; i < 8; i++) memcpy(dst + at[i], src + 2 * i, 2);
-  const int64_t size = round_up(depth, 4);
-  for (int64_t k = 0; k < depth; k++)
-    dst[turned_place(size, width, k / 2 * 2, c) + k % 2] = static_cast<uint8_t>(src[k]);
-}
-
-#if defined(__x86_64__)
-// Packing for amx.cc: a piece of a channel's depths, four of which stay together.
-void pack_piece(const int8_t* src, const QPiece& piece, int64_t width, int64_t c, uint8_t* dst) {
-  int64_t n;
-  for (int64_t i = 0; i < piece.count; i += n) {
-    const int64_t k = piece.to + i;
-    n = least(4 - k % 4, piece.count - i);
-    memcpy(dst + k / 4 * 4 * width + c * 4 + k % 4, src + piece.from + i, static_cast<size_t>(n));
-  }
-}
-#endif
-
-struct Sums {
-  int64_t plain, magnitude;
-};
-
-Sums weight_sums(const int8_t* w, int64_t n) {
-  Sums s = {0, 0};
-  for (int64_t i = 0; i < n; i++) {
-    s.plain += w[i];
-    s.magnitude += w[i] < 0 ? -w[i] : w[i];
-  }
-  return s;
-}
-
 // Matrix instructions take as long for one row as for a whole tile of them (AMX 16, SMMLA 2): dot products are faster
 // then.
 const KernelRow* for_few_rows(const KernelRow* row, int64_t rows) {
@@ -121,9 +58,10 @@ const KernelRow* for_few_rows(const KernelRow* row, int64_t rows) {
 bool has_pair_of_minus_128(const QConvShape& s) {
   const int64_t k = s.kh * s.kw * (s.ic / s.groups);
   for (int64_t c = 0; c < s.oc; c++) {
-    int64_t count = 0;
-    for (int64_t i = 0; i < k; i++) count += s.w[c * k + i] == -128;
-    if (count > 1) return true;
+    const int8_t *const row = s.w + c * k, *const end = row + k;
+    const void* const first = memchr(row, 0x80, static_cast<size_t>(k));
+    const int8_t* const rest = first ? static_cast<const int8_t*>(first) + 1 : end;
+    if (memchr(rest, 0x80, static_cast<size_t>(end - rest))) return true;
   }
   return false;
 }
@@ -258,51 +196,33 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
   int32_t* bias = static_cast<int32_t*>(ctx.alloc->alloc(channels * 4));
   float* m = static_cast<float*>(ctx.alloc->alloc(channels * 4));
   if (!w || !bias || !m) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
-  memset(w, 0, static_cast<size_t>(w_bytes));
   memset(bias, 0, static_cast<size_t>(channels) * 4);
   memset(m, 0, static_cast<size_t>(channels) * 4);
 
   p->narrow = true;
   const double reach = static_cast<double>(most(s.zx + 128, 127 - s.zx));
   const double added = s.residual ? static_cast<double>(most(s.zr + 128, 127 - s.zr)) * fabs(s.mr) : 0;
-  for (int64_t c = 0; c < s.oc; c++) {
-    const int64_t g = c / p->ocg, t = c % p->ocg / row->nr, in_tile = c % p->ocg % row->nr;
-    const int64_t width = t == p->tiles - 1 ? last_width : row->nr;
-    const int64_t at = place(pk, width / pk.vec, in_tile);
-    const int8_t* src = s.w + c * p->k;
-    const Sums sums = weight_sums(src, p->k);
-    const int64_t b = s.bias ? s.bias[c] : 0;
-    const double most_acc = static_cast<double>(sums.magnitude) * reach + fabs(static_cast<double>(b));
-    IRK_TRY(qconv_check_channel(ctx, c, most_acc, s.m[c]));
-    const double most_out = most_acc * fabs(s.m[c]) + added;
-    if (most_out > kQConvSafe) p->wide = true;
-    if (most_out > 32000) p->narrow = false;
-    const int64_t slot = (g * p->tiles + t) * p->nr + at;
-    bias[slot] = static_cast<int32_t>(static_cast<uint32_t>(b - (s.zx + pk.shift) * sums.plain));
-    m[slot] = s.m[c];
-    uint8_t* dst = w + g * p->group_bytes + t * p->tile_bytes;
-    if (row->isa == Isa::neon) {
-      pack_turned(src, p->k, width, at, dst);
-      continue;
+  // Tile by tile: weights are in the cache when they are packed.
+  const QWeightForm form = {row->isa, row->nr, row->kr, pk.vec, pk.size, pk.paired, kpad, last_width};
+  for (int64_t tile = 0; tile < p->tiles * s.groups; tile++) {
+    const int64_t g = tile / p->tiles, t = tile % p->tiles, width = form.width(*p, t);
+    const int64_t begin = g * p->ocg + t * row->nr, n = least(row->nr, p->ocg - t * row->nr);
+    const int8_t* const src = s.w + begin * p->k;
+    for (int64_t i = 0; i < n; i++) {
+      const int64_t c = begin + i, slot = tile * p->nr + form.place(width, i), b = s.bias ? s.bias[c] : 0;
+      const QWeightSums sums = qconv_weight_sums(src + i * p->k, p->k);
+      const double most_acc = static_cast<double>(sums.magnitude) * reach + fabs(static_cast<double>(b));
+      IRK_TRY(qconv_check_channel(ctx, c, most_acc, s.m[c]));
+      const double most_out = most_acc * fabs(s.m[c]) + added;
+      if (most_out > kQConvSafe) p->wide = true;
+      if (most_out > 32000) p->narrow = false;
+      bias[slot] = static_cast<int32_t>(static_cast<uint32_t>(b - (s.zx + pk.shift) * sums.plain));
+      m[slot] = s.m[c];
     }
-#if defined(__x86_64__)
-    if (tiled) {
-      for (int64_t i = 0; i < p->tiled.pieces; i++) pack_piece(src, qconv_piece(*p, i), width, at, dst);
-      continue;
-    }
-#endif
-    const int64_t kr = row->kr;  // so many depths of a channel stay together
-    for (int64_t k = 0; k < p->k; k += kr, dst += kr * width * pk.size) {
-      const int64_t n = least(kr, p->k - k);
-      if (pk.size == 1) {
-        memcpy(dst + at * kr, src + k, static_cast<size_t>(n));
-        continue;
-      }
-      for (int64_t i = 0; i < n; i++) {
-        const int16_t wide = src[k + i];
-        memcpy(dst + 2 * (at * kr + i), &wide, 2);
-      }
-    }
+    uint8_t* const dst = w + g * p->group_bytes + t * p->tile_bytes;
+    qconv_pack_tile(*p, form, width, src, n, dst);
+    uint8_t* const end = dst + width * kpad * pk.size;
+    if (t == p->tiles - 1) memset(end, 0, static_cast<size_t>(w + (g + 1) * p->group_bytes - end));
   }
   p->w = w, p->bias = bias, p->m = m;
 
