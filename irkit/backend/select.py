@@ -6,6 +6,7 @@ import irkit.backend.native  # noqa: F401  (registers the lowerings)
 from irkit.backend.kernel import Step, lower
 from irkit.backend.native.bands import merge_bands
 from irkit.backend.native.chain import merge_chains
+from irkit.backend.native.planar import read_planar
 from irkit.backend.storage import is_alias
 from irkit.backend.table import FALLBACK
 from irkit.ir.graph import Graph
@@ -27,4 +28,4 @@ def select(graph: Graph, arch: str, bands: bool = True) -> list[Step]:
             note = "no native kernel: runs the NumPy reference"
             step = Step(FALLBACK, list(op.operands), list(op.results), attrs, note=note, loc=op.loc)
         steps.append(step)
-    return merge_bands(merge_chains(steps), arch) if bands else steps
+    return read_planar(merge_bands(merge_chains(steps), arch) if bands else steps, arch)

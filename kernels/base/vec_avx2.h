@@ -14,6 +14,10 @@ struct VecAvx2 {
 
   static F load(const float* p) { return _mm256_loadu_ps(p); }
   static void store(float* p, F v) { _mm256_storeu_ps(p, v); }
+  static F even(const float* p) {
+    const __m256 t = _mm256_shuffle_ps(load(p), load(p + 7), 0xd8);
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(t), 0xd8));
+  }
   static F load_n(const float* p, int64_t n) { return _mm256_maskload_ps(p, first(n)); }
   static void store_n(float* p, F v, int64_t n) { _mm256_maskstore_ps(p, first(n), v); }
   static F first_n(int64_t n, F a, F b) { return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(first(n))); }

@@ -82,6 +82,7 @@ Status stage_output(StepContext& s, Tensor* y) {
   IRK_TRY(s.attr_ints("dilation", 2, 1, kMax, dilation));
   IRK_TRY(s.attr_ints("pads", 4, 0, kMax, pads));
   const Tensor &x = *s.in[kConvX], &w = *s.in[kConvW];
+  const int64_t* in = x.dims + (s.has("planar") ? 2 : 1);
   *y = {};
   y->dtype = DType::f32;
   y->rank = 4;
@@ -89,8 +90,8 @@ Status stage_output(StepContext& s, Tensor* y) {
   y->dims[3] = w.dims[0];
   y->count = x.dims[0];
   for (int i = 0; i < 2; i++) {
-    if (x.dims[i + 1] > kMax || w.dims[i + 1] > kMax) return fail(Code::unsupported, "%s: extent too large", s.loc);
-    y->dims[i + 1] = conv_extent(x.dims[i + 1], pads[i] + pads[i + 2], w.dims[i + 1], strides[i], dilation[i]);
+    if (in[i] > kMax || w.dims[i + 1] > kMax) return fail(Code::unsupported, "%s: extent too large", s.loc);
+    y->dims[i + 1] = conv_extent(in[i], pads[i] + pads[i + 2], w.dims[i + 1], strides[i], dilation[i]);
     if (y->dims[i + 1] < 1) return fail(Code::bad_file, "%s: a window of the chain does not fit", s.loc);
   }
   for (int i = 1; i < 4; i++)

@@ -14,11 +14,13 @@ constexpr TileTable kNearTable = make_table<false, kT.rows[1], kT.rows[2], kT.ro
 constexpr TileTable kFarTable = make_table<true, kT.rows[1], kT.rows[2], kT.rows[3], kT.rows[4]>();
 constexpr const int* kF = irk::kFewAvx2;
 constexpr FewTable kFewTable = few_table<kF[1], kF[2], kF[3], kF[4]>(kF);
+constexpr const int* kP = irk::kPlanarAvx2;
+constexpr FewTable kPlanarTable = planar_table<1, kP[1], kP[2], kP[3], kP[4]>(kP);
 }  // namespace
 
 extern "C" void irk_conv_f32_avx2(void* const* bufs, const void* params, int64_t begin, int64_t end) {
   const ConvParams& p = *static_cast<const ConvParams*>(params);
-  if (p.few) return run_few(kFewTable, bufs, *p.few, begin, end);
+  if (p.few) return run_few(p.few->planar ? kPlanarTable : kFewTable, bufs, *p.few, begin, end);
   run(p.prefetch ? kFarTable : kNearTable, bufs, params, begin, end);
 }
 

@@ -71,6 +71,7 @@ struct ConvParams {
   bool prefetch;       // weights come from afar: fetch the next panel while one is in use
   bool n_major;        // item order within a group: all row blocks of a column block first
   bool window;         // windows of few channels that reach beside the input are copied to scratch
+  bool planar;         // the input is [image][channel][row][column]: all windows are copied
   int nphases;
   const ConvPhase* phases;
   int64_t max_taps;

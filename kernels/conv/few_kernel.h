@@ -28,6 +28,7 @@ struct FewTile {
   int64_t res;  // residual - output in bytes, used if has_res
   bool has_res;
   int64_t c0, n;
+  int64_t left;  // columns of the row from y on
 };
 
 // The activations that a clip can't express.
@@ -108,11 +109,74 @@ void few_tiles(const FewParams& p, const FewTile& t, int64_t count) {
   }
 }
 
+// Inputs of the columns of a vector.
+template <int Pack>
+IRK_INLINE V::F spread(const float* x) {
+#if defined(__AVX512F__)
+  if constexpr (Pack == 2) {
+    double both;
+    __builtin_memcpy(&both, x, 8);
+    return _mm512_castpd_ps(_mm512_set1_pd(both));
+  }
+#endif
+  return V::set(*x);
+}
+
+#if defined(__AVX512F__)
+// Clip and store of T pairs of columns, of which `left` columns are valid.
+template <int T>
+IRK_INLINE void finish_pairs(const FewParams& p, V::F lo, V::F hi, V::F (&acc)[T][1], float* y, int64_t left) {
+  const __m512i order = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+  IRK_UNROLL for (int i = 0; i < T; i++, y += 2 * p.oc) {
+    const V::F v = _mm512_permutexvar_ps(order, irk::vmath::clip<V>(acc[i][0], lo, hi));
+    if (p.oc == 8 && left > 2 * i + 1) {
+      V::store(y, v);
+    } else {
+      V::store_n(y, v, p.oc);
+      if (left > 2 * i + 1) V::store_n(y + p.oc, _mm512_shuffle_f32x4(v, v, 0x4e), p.oc);
+    }
+  }
+}
+#endif
+
+// `count` times T vectors of columns of a row of a planar image.
+template <int T, int NV, int Pack>
+void planar_tiles(const FewParams& p, const FewTile& t, int64_t count) {
+  const char* first = reinterpret_cast<const char*>(t.x);
+  float* y = t.y;
+  int64_t left = t.left;
+  for (; count > 0; count--, first += T * Pack * 4, y += T * Pack * p.oc, left -= T * Pack) {
+    const FewParams* own = &p;
+    asm("" : "+r"(own));  // as above
+    V::F acc[T][NV];
+    IRK_UNROLL for (int j = 0; j < NV; j++) {
+      const V::F b = V::load(own->bias + t.c0 + j * V::N);
+      IRK_UNROLL for (int i = 0; i < T; i++) acc[i][j] = b;
+    }
+    const float* w = t.w;
+    const int64_t* at = own->at;
+    for (int64_t k = own->taps; k > 0; k--, at++, w += NV * V::N) {
+      const float* s = reinterpret_cast<const float*>(first + *at);
+      V::F b[NV];
+      IRK_UNROLL for (int j = 0; j < NV; j++) b[j] = V::load(w + j * V::N);
+      IRK_UNROLL for (int i = 0; i < T; i++) {
+        const V::F x = spread<Pack>(s + i * Pack);
+        IRK_UNROLL for (int j = 0; j < NV; j++) acc[i][j] = V::fma(x, b[j], acc[i][j]);
+      }
+    }
+    const V::F lo = V::set(own->act.lo), hi = V::set(own->act.hi);
+    if constexpr (Pack == 1) finish_few<T, NV>(p, t, lo, hi, acc, y);
+#if defined(__AVX512F__)
+    if constexpr (Pack == 2) finish_pairs<T>(p, lo, hi, acc, y, left);
+#endif
+  }
+}
+
 typedef void (*FewFn)(const FewParams&, const FewTile&, int64_t);
 
 // fn[vectors][columns]
 struct FewTable {
-  FewFn fn[irk::kFewMaxVec + 1][13];
+  FewFn fn[irk::kFewMaxVec + 1][irk::kPlanarMost + 1];
   const int* most;
 };
 
@@ -132,6 +196,25 @@ constexpr FewTable few_table(const int* most) {
   fill_few<2, T2>(t);
   fill_few<3, T3>(t);
   fill_few<4, T4>(t);
+  return t;
+}
+
+template <int NV, int Pack, int T>
+constexpr void fill_planar(FewTable& t) {
+  if constexpr (T > 0) {
+    t.fn[NV][T] = planar_tiles<T, NV, Pack>;
+    fill_planar<NV, Pack, T - 1>(t);
+  }
+}
+
+template <int Pack, int T1, int T2, int T3, int T4>
+constexpr FewTable planar_table(const int* most) {
+  FewTable t = {};
+  t.most = most;
+  fill_planar<1, Pack, T1>(t);
+  fill_planar<2, Pack, T2>(t);
+  fill_planar<3, Pack, T3>(t);
+  fill_planar<4, Pack, T4>(t);
   return t;
 }
 
@@ -162,6 +245,44 @@ void few_rows(const FewParams& p, const float* x, int64_t image, int64_t top, in
   }
 }
 
+// Elements of x by their columns' remainder by the stride, p.part floats each with zeros around them. Where that is
+// whole vectors, those at the ends overlap: the zeros come first.
+void planar_row(const FewParams& p, const float* x, float* y) {
+  for (int64_t r = 0; r < p.step_w; r++, y += p.part) {
+    const irk::FewPart& q = p.parts[r];
+    const float* s = x + q.skip;
+    float* d = y + q.before;
+    const int64_t n = q.count;
+    if (n < V::N || p.step_w > 2) {
+      for (int64_t i = 0; i < q.before; i++) y[i] = 0;
+      for (int64_t i = 0; i < n; i++) d[i] = s[i * p.step_w];
+      for (int64_t i = q.before + n; i < p.part; i++) y[i] = 0;
+      continue;
+    }
+    for (int64_t i = 0; i < q.before; i += V::N) V::store(y + i, V::set(0.0f));
+    for (int64_t i = p.part; i > q.before + n; i -= V::N) V::store(y + i - V::N, V::set(0.0f));
+    if (p.step_w == 1) {
+      for (int64_t i = 0; i + V::N < n; i += V::N) V::store(d + i, V::load(s + i));
+      V::store(d + n - V::N, V::load(s + n - V::N));
+    } else {
+      for (int64_t i = 0; i + V::N < n; i += V::N) V::store(d + i, V::even(s + 2 * i));
+      V::store(d + n - V::N, V::even(s + 2 * (n - V::N)));
+    }
+  }
+}
+
+// As few_rows(), of a planar image.
+void planar_rows(const FewParams& p, const float* x, int64_t image, int64_t top, int64_t count, float* y) {
+  for (int64_t i = top; i < top + count; i++, y += p.row) {
+    if (i < 0 || i >= p.ih) {
+      few_zeros(y, p.row);
+      continue;
+    }
+    for (int64_t c = 0; c < p.ic; c++)
+      planar_row(p, x + ((image * p.ic + c) * p.ih + i) * p.iw, y + c * p.step_w * p.part);
+  }
+}
+
 void run_few(const FewTable& fns, void* const* bufs, const FewParams& p, int64_t begin, int64_t end) {
   const float* x = static_cast<const float*>(bufs[irk::kConvX]);
   float* out = static_cast<float*>(bufs[irk::kConvOut]);
@@ -174,11 +295,13 @@ void run_few(const FewTable& fns, void* const* bufs, const FewParams& p, int64_t
     const int64_t band = item % p.bands, image = item / p.bands;
     const int64_t first = band * p.oh / p.bands, last = (band + 1) * p.oh / p.bands;
     if (!p.in_place)
-      few_rows(p, x, image, first * p.step_h - p.pad_h, (last - 1 - first) * p.step_h + (p.kh - 1) * p.dil_h + 1, rows);
+      (p.planar ? planar_rows : few_rows)(p, x, image, first * p.step_h - p.pad_h,
+                                          (last - 1 - first) * p.step_h + (p.kh - 1) * p.dil_h + 1, rows);
     t.w = p.w;
     for (int64_t q = 0; q < p.panels; q++) {
       const int64_t v0 = q * p.nvec / p.panels, nv = (q + 1) * p.nvec / p.panels - v0;
-      const int64_t most = fns.most[nv], n = (p.ow + most - 1) / most, width = p.ow / n, wide = p.ow - n * width;
+      const int64_t most = fns.most[nv], all = (p.ow + p.pack - 1) / p.pack, n = (all + most - 1) / most;
+      const int64_t width = all / n, wide = all - n * width;
       t.c0 = v0 * V::N;
       t.n = p.oc - t.c0 < nv * V::N ? p.oc - t.c0 : nv * V::N;
       for (int64_t i = first; i < last; i++) {
@@ -190,11 +313,14 @@ void run_few(const FewTable& fns, void* const* bufs, const FewParams& p, int64_t
           t.x = rows + (i - first) * p.step_h * p.row;
         }
         t.y = out + (at < p.out_rows ? at : at % p.out_rows) * p.ow * p.oc + t.c0;
-        auto part = [&](int64_t cols, int64_t tiles) {
-          fns.fn[nv][cols](p, t, tiles);
-          if (p.act.act != irk::Act::clip) activate_few(p, t, cols * tiles);
-          t.x += cols * tiles * p.step;
-          t.y += cols * tiles * p.oc;
+        t.left = p.ow;
+        auto part = [&](int64_t vectors, int64_t tiles) {
+          fns.fn[nv][vectors](p, t, tiles);
+          const int64_t cols = vectors * tiles * p.pack;
+          if (p.act.act != irk::Act::clip) activate_few(p, t, cols < t.left ? cols : t.left);
+          t.x += vectors * tiles * p.step;
+          t.y += cols * p.oc;
+          t.left -= cols;
         };
         if (wide) part(width + 1, wide);
         part(width, n - wide);

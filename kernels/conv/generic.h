@@ -79,6 +79,18 @@ void gather(const ConvParams& p, int64_t ny, int64_t nx, int64_t dy, int64_t y0,
   }
 }
 
+// The same of a planar image.
+IRK_NOINLINE void gather_planar(const ConvParams& p, int64_t ny, int64_t nx, int64_t dy, int64_t y0, int64_t x0,
+                                const float* image, float* d) {
+  for (int64_t i = 0; i < ny; i++, y0 += dy)
+    for (int64_t x = x0; x < x0 + nx; x++)
+      for (int64_t c = 0; c < p.icg; c++) {
+        asm("");  // as in zeros()
+        const bool in = y0 >= 0 && y0 < p.ih && x >= 0 && x < p.iw;
+        *d++ = in ? image[(c * p.ih + y0) * p.iw + x] : 0.0f;
+      }
+}
+
 // Row pointers of grid rows [m0, m0 + rows) of a phase: out[i] and table[t * rows + i]. Windows of few channels that
 // reach beside the input are copied to `window`, as their taps would be too many to walk.
 RowTile point(const ConvParams& p, const ConvPhase& ph, const float* x, float* y, int64_t m0, int64_t rows, float** out,
@@ -105,7 +117,7 @@ RowTile point(const ConvParams& p, const ConvPhase& ph, const float* x, float* y
   }
   const int64_t step = x_in ? ph.merge : 1;
   const float** q = table;
-  if (y_in && x_in) {
+  if (y_in && x_in && !p.planar) {
     for (int64_t t = 0; t < ph.taps; t += step, q += rows) {
       const int64_t off = ph.tap_off[t];
       for (int64_t r = 0; r < rows; r++) q[r] = base[r] + off;
@@ -114,11 +126,16 @@ RowTile point(const ConvParams& p, const ConvPhase& ph, const float* x, float* y
   }
   if (p.window) {
     const int64_t nx = ph.merge, ny = ph.taps / nx, dy = ny > 1 ? ph.dy[nx] - ph.dy[0] : 1, k = ph.taps * p.icg;
-    i = i0, j = j0;
+    n = n0, i = i0, j = j0;
     for (int64_t r = 0; r < rows; r++, window += k) {
-      gather(p, ny, nx, dy, i * p.in_step[0] + ph.dy[0], j * p.in_step[1] + ph.dx[0], base[r] + ph.tap_off[0], window);
+      const int64_t top = i * p.in_step[0] + ph.dy[0], left = j * p.in_step[1] + ph.dx[0];
+      if (p.planar) {
+        gather_planar(p, ny, nx, dy, top, left, x + n * p.ic * p.ih * p.iw, window);
+      } else {
+        gather(p, ny, nx, dy, top, left, base[r] + ph.tap_off[0], window);
+      }
       table[r] = window;
-      if (++j == ph.grid_w) j = 0, i = i + 1 == ph.grid_h ? 0 : i + 1;
+      if (++j == ph.grid_w) j = 0, n += i + 1 == ph.grid_h, i = i + 1 == ph.grid_h ? 0 : i + 1;
     }
     return {rows, 1, k, 0};
   }

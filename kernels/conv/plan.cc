@@ -219,14 +219,13 @@ Status plan_conv(StepContext& ctx, const ConvShape& shape, PreparedStep* out) {
   if (!p) return oom;
   *p = {};
   if (suits_few(shape, row->isa)) {
-    if (s.oc <= 8) row = pick_kernel("conv", "f32", Isa::avx2);  // whose vectors they fill
-    out->fn = row->fn;
     out->params = p;
     return plan_few(ctx, shape, row, &p->few, out);
   }
   p->ih = s.ih, p->iw = s.iw, p->ic = s.ic, p->icg = s.ic / s.groups;
   p->oh = s.oh, p->ow = s.ow, p->oc = s.oc, p->ocg = s.oc / s.groups;
   p->groups = s.groups;
+  p->planar = s.planar;
   p->in_rows = s.in_rows ? s.in_rows : INT64_MAX;
   p->out_rows = s.out_rows ? s.out_rows : INT64_MAX;
   for (int i = 0; i < 2; i++) {
@@ -294,7 +293,7 @@ Status plan_conv(StepContext& ctx, const ConvShape& shape, PreparedStep* out) {
     }
     ph.dy = dy, ph.dx = dx, ph.tap_off = off;
     ph.merge = !s.transposed && s.dilation[1] == 1 && s.groups == 1 && nx > 0 ? nx : 1;
-    p->window = ph.merge > 1 && p->icg < kFewChannels;
+    p->window = s.planar || (ph.merge > 1 && p->icg < kFewChannels);
     max_taps = max64(max_taps, ph.taps);
     max_run = max64(max_run, p->icg * ph.merge);
     const int64_t count = s.groups * padded * ph.taps * p->icg;

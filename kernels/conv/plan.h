@@ -12,6 +12,7 @@ struct ConvShape {
   int64_t kh, kw, groups;
   int64_t stride[2], dilation[2], pad[2];  // pad: top, left
   bool transposed;                         // stride spreads the input; pad crops the output
+  bool planar;                             // the input is [n][ic][ih][iw]
   // For kernels/chain: work item i is output row i of all images (dwconv: one item for each channel block of a row),
   // and buffers hold in_rows and out_rows rows (0: all), row r at r % rows.
   bool by_row;
@@ -43,7 +44,8 @@ inline int64_t conv_extent(int64_t in, int64_t pads, int64_t kernel, int64_t str
 // Plans a step whose inputs are x, w (constant, [oc][kh][kw][ic / groups]), bias, residual, slope.
 Status plan_conv(StepContext& ctx, const ConvShape& s, PreparedStep* out);
 
-// Whether the kernel for few input channels (conv/few.h) can do it and is the better one there; plans that.
+// Whether the kernel for few input channels (conv/few.h), the only one for planar images, can do it and is the better
+// one there; plans that.
 bool suits_few(const ConvShape& s, Isa isa);
 Status plan_few(StepContext& ctx, const ConvShape& s, const KernelRow* row, const FewParams** params,
                 PreparedStep* out);

@@ -8,7 +8,7 @@ namespace {
 using irk::Act;
 namespace vmath = irk::vmath;
 
-#define IRK_UNROLL _Pragma("GCC unroll 16")
+#define IRK_UNROLL _Pragma("GCC unroll 32")
 
 // One register tile: rows[t * MR + i] points to the run of inputs of row i at tap t.
 struct Tile {

@@ -50,6 +50,11 @@ def check(x: Array, a: Stage | None, b: Stage, c: Stage | None, residual: bool, 
     attrs = {k: s[3] for k, s in (("a", a), ("b", b), ("c", c)) if s is not None}
     got = run_everywhere("chain", [*inputs, r], y.shape, attrs, range(1, 10))
     assert same_bits(got, y)
+    if a is not None and a[0].shape[1:3] != (1, 1):
+        attrs["a"] = {**attrs["a"], "planar": 1}
+        inputs[0] = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+        got = run_everywhere("chain", [*inputs, r], y.shape, attrs, range(1, 10))
+        assert same_bits(got, y), "planar"
 
 
 @pytest.mark.parametrize("seed", range(60))

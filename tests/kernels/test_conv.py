@@ -32,9 +32,10 @@ def conv_case(
     residual: bool = False,
     act: str = "none",
     family: str = "conv",
+    planar: bool = False,
     isas: Sequence[str] = ISAS,
 ) -> None:
-    """One step with random data, x in NHWC, against the float64 reference of conv2d."""
+    """One step with random data, x in NHWC (stored so, or planar), against the float64 reference of conv2d."""
     n, h, wd, c = x
     xs, ws = normal(rng, n, h, wd, c), normal(rng, o, *k, c // groups)
     bs = normal(rng, o) if bias else None
@@ -56,9 +57,12 @@ def conv_case(
     slope = normal(rng, o if o % 2 else 1) if act == "prelu" else None
     gain *= 1 if slope is None else 1 + float(np.abs(slope).max())
     few = groups == 1 and dilation[1] == 1 and (c < 8 if k != (1, 1) else c <= 16 and exact.shape[2] > 1)
-    narrow = c <= 8 if family == "dwconv" else few and o <= 8  # one vector of AVX2
+    pairs = planar and exact.shape[2] > 1 and not residual  # two columns fill a vector
+    narrow = c <= 8 if family == "dwconv" else few and o <= 8 and not pairs  # one vector of AVX2
     weaker = {"avx512": "avx2"} if narrow else {}
-    got = run_everywhere(family, [xs, ws, bs, rs, slope], exact.shape, {**attrs, **act_attrs}, [1, 2, 4], isas, weaker)
+    full: dict[str, Any] = {**attrs, **act_attrs, **({"planar": 1} if planar else {})}
+    stored = np.ascontiguousarray(xs.transpose(0, 3, 1, 2)) if planar else xs
+    got = run_everywhere(family, [stored, ws, bs, rs, slope], exact.shape, full, [1, 2, 4], isas, weaker)
     exact = fn(exact, slope if slope is not None else np.zeros(1))
     assert_bound(got, exact, magnitude, c // groups * k[0] * k[1], gain)
 
@@ -97,6 +101,7 @@ def test_random_geometry(seed: int) -> None:
         bias=bool(rng.integers(2)),
         residual=bool(rng.integers(2)),
         act=str(rng.choice(list(ACTS))),
+        planar=groups == 1 and dilation[1] == 1 and k != (1, 1) and seed % 2 == 0,
     )
 
 
@@ -115,23 +120,38 @@ def test_stem_and_wide_kernels() -> None:
     conv_case(rng, (1, 1, 50, 6), 12, (1, 11), pads=(0, 5, 0, 5))
 
 
+@pytest.mark.parametrize("planar", [False, True])
 @pytest.mark.parametrize("c", range(1, 8))
-def test_few_input_channels(c: int) -> None:
+def test_few_input_channels(c: int, planar: bool) -> None:
     rng = np.random.default_rng(c)
     for width in range(1, 28):
         o = (5, 8, 16, 30, 40, 64, 77)[(width + c) % 7]
         s = 1 + width % 3
         act = list(ACTS)[width % len(ACTS)]
-        conv_case(
-            rng, (1, 4, width * s, c), o, (3, 3), strides=(s, s), pads=(1, 1, 1, 1), act=act, residual=width % 4 == 0
-        )
-    conv_case(rng, (2, 90, 40, c), 24, (5, 2), strides=(2, 1), pads=(2, 0, 2, 1), act="relu")  # several bands
+        pads, residual, x = (1, 1, 1, 1), width % 4 == 0, (1, 4, width * s, c)
+        conv_case(rng, x, o, (3, 3), strides=(s, s), pads=pads, act=act, residual=residual, planar=planar)
+    x = (2, 90, 40, c)  # several bands
+    conv_case(rng, x, 24, (5, 2), strides=(2, 1), pads=(2, 0, 2, 1), act="relu", planar=planar)
+
+
+@pytest.mark.parametrize("o", [1, 4, 5, 7, 8, 9, 16, 24, 33, 48, 64, 100])
+def test_planar_images_of_every_width(o: int) -> None:
+    rng = np.random.default_rng(o)
+    for width in range(1, 70):
+        s, kw, act = 1 + width % 4, 1 + width % 5, list(ACTS)[width % len(ACTS)]
+        pads = (width % 3, width % kw, 1, (width // 2) % kw)
+        conv_case(rng, (1, 3, width + kw, 1 + width % 3), o, (2, kw), strides=(1, s), pads=pads, act=act, planar=True)
+    conv_case(rng, (2, 15, 225, 3), o, (3, 3), strides=(2, 2), pads=(1, 1, 1, 1), act="relu", planar=True)
 
 
 def test_few_input_channels_far_beside_the_input() -> None:
     rng = np.random.default_rng(0)
-    conv_case(rng, (1, 3, 1, 3), 20, (2, 2), strides=(1, 3), pads=(4, 5, 0, 0))
-    conv_case(rng, (1, 2, 5, 2), 9, (3, 2), strides=(2, 2), pads=(0, 0, 6, 7), dilation=(3, 1))
+    for planar in (False, True):
+        conv_case(rng, (1, 3, 1, 3), 20, (2, 2), strides=(1, 3), pads=(4, 5, 0, 0), planar=planar)
+        conv_case(rng, (1, 2, 5, 2), 9, (3, 2), strides=(2, 2), pads=(0, 0, 6, 7), dilation=(3, 1), planar=planar)
+        conv_case(rng, (1, 2, 40, 2), 8, (1, 2), strides=(1, 1), pads=(0, 50, 0, 90), planar=planar)
+    conv_case(rng, (1, 40, 100, 9), 20, (9, 9), pads=(4, 4, 4, 4), planar=True)  # more channels than few
+    conv_case(rng, (1, 4, 300, 7), 8, (4, 3), strides=(1, 99), planar=True)  # a stride beyond few.cc's
 
 
 def test_weights_larger_than_a_cache() -> None:
@@ -200,6 +220,8 @@ def test_lowering_leaves_other_cases_alone() -> None:
         ({"act": "gelu"}, "gelu"),
         ({"act": "clip", "lo": 1.0, "hi": 0.0}, "empty"),
         ({"act": "prelu"}, "slopes"),
+        ({"planar": 1, "dilation": [1, 2], "pads": [0, 0, 0, 1]}, "planar"),
+        ({"planar": 1, "winograd": 2}, "planar"),
     ],
 )
 def test_bad_attributes_are_refused(change: dict[str, Any], message: str) -> None:
