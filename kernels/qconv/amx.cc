@@ -41,35 +41,50 @@ struct Sums {
 
 // Turns sums into outputs, a group of four vectors at a time. Simple: int8, all of the
 // channels, no sums that could leave int32 when scaled.
-template <int NV, Out kOut, bool simple>
+template <int NV, Out kOut, QForm form, bool simple>
 struct Finish {
   static constexpr int R = 4 / NV;  // rows per group
-  Epilogue512<NV> e;
-  __m512 m[NV];
-  __m512i pick[NV], nth;  // bytes of a residual row
+  Epilogue512<NV, form> e;
+  __m512i pick[2], nth;  // bytes of a residual row
+  __m512i start;         // what makes a residual of a byte
+  __m512 mr_less;
   bool wide;
 
   IRK_INLINE Finish(const QTile& t, const QConvParams& p) : e(t, p), wide(p.wide) {
     const __m512i even = _mm512_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2, 4, 4, 4, 4, 6, 6, 6, 6);
     pick[0] = NV == 2 ? even : _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    pick[NV - 1] = NV == 2 ? _mm512_or_si512(even, _mm512_set1_epi32(1)) : pick[0];
+    pick[1] = _mm512_or_si512(even, _mm512_set1_epi32(1));
     nth = _mm512_broadcast_i32x4(_mm_setr_epi32(1, 1 << 8, 1 << 16, 1 << 24));
+    start = _mm512_set1_epi32(-p.zr + (form == QForm::lifted ? static_cast<int32_t>(kQConvLift) : 0));
+    mr_less = _mm512_set1_ps(p.mr * -kQConvLifted);
   }
 
-  IRK_INLINE void scales(const float* at) {
-    unroll<NV>([&](auto v) IRK_LAMBDA { m[v] = _mm512_loadu_ps(at + 16 * v); });
+  IRK_INLINE void scales(const float* at) { e.scales(at); }
+
+  // The dwords of a residual row that have the channels of vector v.
+  template <int v>
+  IRK_INLINE __m512i picked(__m512i row) const {
+    if constexpr (NV == 4)
+      return _mm512_shuffle_epi32(row, static_cast<_MM_PERM_ENUM>(v * 0x55));
+    else
+      return _mm512_permutexvar_epi32(pick[v], row);
   }
 
   // r - zr of a vector: a dot product with one byte of each four.
   IRK_INLINE void residual(__m512 (&y)[NV], const int8_t* r) const {
-    const __m512i b = _mm512_castsi256_si512(
-        NV == 2 ? (simple ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(r))
-                          : _mm256_maskz_loadu_epi8(static_cast<__mmask32>(e.mask), r))
-                : _mm256_castsi128_si256(_mm_maskz_loadu_epi8(static_cast<__mmask16>(e.mask), r)));
-    const __m512i zero = _mm512_sub_epi32(_mm512_setzero_si512(), e.zr);
+    __m512i b;
+    if constexpr (NV == 4)
+      b = simple ? _mm512_loadu_si512(r) : _mm512_maskz_loadu_epi8(e.mask, r);
+    else
+      b = _mm512_castsi256_si512(NV == 2
+                                     ? (simple ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(r))
+                                               : _mm256_maskz_loadu_epi8(static_cast<__mmask32>(e.mask), r))
+                                     : _mm256_castsi128_si256(_mm_maskz_loadu_epi8(static_cast<__mmask16>(e.mask), r)));
     unroll<NV>([&](auto v) IRK_LAMBDA {
-      const __m512i d = _mm512_dpbusd_epi32(zero, nth, _mm512_permutexvar_epi32(pick[v], b));
-      y[v] = _mm512_add_ps(y[v], _mm512_mul_ps(_mm512_cvtepi32_ps(d), e.mr));
+      const __m512i d = _mm512_dpbusd_epi32(start, nth, picked<v>(b));
+      const __m512 scaled = form == QForm::lifted ? _mm512_fmadd_ps(_mm512_castsi512_ps(d), e.mr, mr_less)
+                                                  : _mm512_mul_ps(_mm512_cvtepi32_ps(d), e.mr);
+      y[v] = _mm512_add_ps(y[v], scaled);
     });
   }
 
@@ -77,17 +92,23 @@ struct Finish {
     const int32_t* sums = s.at + i * 64;
     __m512 y[R][NV];
     unroll<R>([&](auto r) IRK_LAMBDA {
-      unroll<NV>([&](auto v) IRK_LAMBDA {
-        y[r][v] = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums + (r * NV + v) * 16)), m[v]);
-      });
+      unroll<NV>([&](auto v)
+                     IRK_LAMBDA { y[r][v] = e.template sum<kOut == Out::residual, v>(sums + (r * NV + v) * 16); });
       if constexpr (kOut == Out::residual) residual(y[r], s.from[i * R + r] + s.c0);
       if constexpr (kOut == Out::f32) e.store_f32(y[r], reinterpret_cast<float*>(s.to[i * R + r]) + s.c0);
     });
     if constexpr (kOut == Out::f32) return;
     char* d[R];
     unroll<R>([&](auto r) IRK_LAMBDA { d[r] = s.to[i * R + r] + s.c0; });
-    if constexpr (NV == 2) {
-      const __m512i b = e.pack(y[0][0], y[0][1], y[1][0], y[1][1], !simple && wide, true);
+    const bool limit = !simple && wide;
+    if constexpr (NV == 4) {
+      const __m512i b = e.pack(y[0][0], y[0][1], y[0][2], y[0][3], limit, true);
+      if (simple)
+        _mm512_storeu_si512(d[0], b);
+      else
+        _mm512_mask_storeu_epi8(d[0], e.mask, b);
+    } else if constexpr (NV == 2) {
+      const __m512i b = e.pack(y[0][0], y[0][1], y[1][0], y[1][1], limit, true);
       if (simple) {
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(d[0]), _mm512_castsi512_si256(b));
         // One instruction, which GCC splits into two.
@@ -97,7 +118,7 @@ struct Finish {
         _mm256_mask_storeu_epi8(d[1], static_cast<__mmask32>(e.mask), _mm512_extracti64x4_epi64(b, 1));
       }
     } else {
-      const __m512i b = e.pack(y[0][0], y[1][0], y[2][0], y[3][0], !simple && wide, true);
+      const __m512i b = e.pack(y[0][0], y[1][0], y[2][0], y[3][0], limit, true);
       unroll<R>([&](auto r) IRK_LAMBDA {
         const __m128i row = _mm512_extracti32x4_epi32(b, r);
         if (simple)
@@ -109,19 +130,26 @@ struct Finish {
   }
 };
 
-// Accumulator 2r + v has the sums of rows 16r and channels 16v. Half of them are stored when a tile is done, the others
-// only after the first multiplications of the next tile: a store makes what follows wait for its accumulator.
+// A tile is 32 rows of NV = 1 or 2 vectors, accumulator 2r + v having the sums of rows 16r and channels 16v, or 16 rows
+// of four vectors. Half of the accumulators are stored when a tile is done, the others only after the first
+// multiplications of the next tile: a store makes what follows wait for its accumulator.
 template <int NV>
 IRK_INLINE void store_first(int32_t* sums, bool tall) {
   _tile_stored(0, sums, NV * 64);
+  if (NV == 4) _tile_stored(1, sums + 16, NV * 64);
   if (NV == 2 && tall) _tile_stored(2, sums + NV * 256, NV * 64);
 }
 template <int NV>
 IRK_INLINE void store_late(int32_t* sums, bool tall) {
+  if (NV == 4) _tile_stored(2, sums + 32, NV * 64);
+  if (NV == 4) _tile_stored(3, sums + 48, NV * 64);
   if (NV == 2) _tile_stored(1, sums + 16, NV * 64);
   if (NV == 2 && tall) _tile_stored(3, sums + NV * 256 + 16, NV * 64);
   if (NV == 1 && tall) _tile_stored(2, sums + NV * 256, NV * 64);
 }
+
+// Groups of four vectors in the sums of a tile.
+constexpr int groups_of(int NV, bool tall) { return NV == 4 ? 16 : (tall ? 8 : 4) * NV; }
 
 // Operands of a tile.
 struct Factors {
@@ -134,7 +162,8 @@ struct Factors {
 
 // The sums of R x 16 rows times NV x 16 channels. Accumulators start as the bias, the same in all rows. Meanwhile
 // finishes the tile before: `each` groups per step, in portions so that both kinds of work are in flight; 0: all of
-// them in the first step, with less code.
+// them in the first step, with less code. kNothing: there is none before.
+constexpr int kNothing = -1;
 template <int R, int NV, int each, class Finisher>
 IRK_INLINE void multiply(const QConvParams& params, Factors f, int32_t* sums, Finisher& finish, const Sums& before) {
   const QTilePlan& p = params.tiled;
@@ -145,97 +174,142 @@ IRK_INLINE void multiply(const QConvParams& params, Factors f, int32_t* sums, Fi
     unroll<n>([&](auto i) IRK_LAMBDA { finish(before, group + i); });
     group += n;
   };
-  finish.scales(before.m);
+  const auto fetch = [&]() IRK_LAMBDA {
+    for (int64_t i = 0; i < f.lines; i++, f.ahead += kAhead) _mm_prefetch(f.ahead, _MM_HINT_T1);
+  };
+  if (each != kNothing) finish.scales(before.m);
   const auto step = [&](auto first, auto count) IRK_LAMBDA {
     constexpr int n = decltype(count)::value, part = n / 3;
     if (first) _tile_loadd(0, f.bias, 0);
     _tile_loadd(4, f.a + *at, lda);
-    _tile_loadd(6, f.w, NV * 64);
-    _tile_dpbssd(0, 4, 6);
-    if (R == 2 && NV == 2) {
-      if (first) _tile_loadd(2, f.bias, 0);
-      _tile_loadd(5, f.a1 + *at, lda);
-      _tile_dpbssd(2, 5, 6);
-    }
-    if (first) store_late<NV>(before.at, before.tall);
-    some(Int<part>());
-    if (NV == 2) {
+    if constexpr (NV == 4) {
+      _tile_loadd(6, f.w, NV * 64);
+      _tile_dpbssd(0, 4, 6);
       if (first) _tile_loadd(1, f.bias + 16, 0);
       _tile_loadd(7, f.w + 64, NV * 64);
       _tile_dpbssd(1, 4, 7);
-    }
-    some(Int<part>());
-    if (R == 2) {
-      if (NV == 2) {
-        if (first) _tile_loadd(3, f.bias + 16, 0);
-        _tile_dpbssd(3, 5, 7);
-      } else {
+      if (first && each != kNothing) store_late<NV>(before.at, before.tall);
+      some(Int<part>());
+      if (first) _tile_loadd(2, f.bias + 32, 0);
+      _tile_loadd(6, f.w + 128, NV * 64);
+      _tile_dpbssd(2, 4, 6);
+      some(Int<part>());
+      if (first) _tile_loadd(3, f.bias + 48, 0);
+      _tile_loadd(7, f.w + 192, NV * 64);
+      _tile_dpbssd(3, 4, 7);
+    } else {
+      _tile_loadd(6, f.w, NV * 64);
+      _tile_dpbssd(0, 4, 6);
+      if (R == 2 && NV == 2) {
         if (first) _tile_loadd(2, f.bias, 0);
         _tile_loadd(5, f.a1 + *at, lda);
         _tile_dpbssd(2, 5, 6);
       }
+      if (first && each != kNothing) store_late<NV>(before.at, before.tall);
+      some(Int<part>());
+      if (NV == 2) {
+        if (first) _tile_loadd(1, f.bias + 16, 0);
+        _tile_loadd(7, f.w + 64, NV * 64);
+        _tile_dpbssd(1, 4, 7);
+      }
+      some(Int<part>());
+      if (R == 2) {
+        if (NV == 2) {
+          if (first) _tile_loadd(3, f.bias + 16, 0);
+          _tile_dpbssd(3, 5, 7);
+        } else {
+          if (first) _tile_loadd(2, f.bias, 0);
+          _tile_loadd(5, f.a1 + *at, lda);
+          _tile_dpbssd(2, 5, 6);
+        }
+      }
     }
-    for (int64_t i = 0; i < f.lines; i++, f.ahead += kAhead) _mm_prefetch(f.ahead, _MM_HINT_T1);
+    fetch();
     some(Int<n - 2 * part>());
     if (first && each == 0)
-      for (; group < 8 * NV; group++) finish(before, group);
+      for (; group < groups_of(NV, true); group++) finish(before, group);
     f.w += p.depth * NV * 16;
     at++;
   };
-  constexpr int kFinishing = each ? 8 * NV / each : 1;
-  step(Int<1>(), Int<each>());
-  for (int64_t k = 1; k < kFinishing; k++) step(Int<0>(), Int<each>());
+  constexpr int kEach = each > 0 ? each : 0, kFinishing = kEach ? groups_of(NV, true) / kEach : 1;
+  step(Int<1>(), Int<kEach>());
+  for (int64_t k = 1; k < kFinishing; k++) step(Int<0>(), Int<kEach>());
   for (int64_t k = kFinishing; k < params.steps; k++) step(Int<0>(), Int<0>());
   store_first<NV>(sums, R == 2);
 }
 
 // Columns [t, t1) of tiles that are NV vectors wide, all rows of the block.
-template <int NV, Out kOut, bool simple, int each>
+template <int NV, Out kOut, QForm form, bool simple, int each>
 void columns(const QConvParams& p, const Block& b, int64_t g, int64_t t, int64_t t1) {
-  alignas(64) int32_t sums[2][NV * 512];
-  const int64_t tiles = (b.rows + 15) / 16, pairs = (tiles + 1) / 2, lda = p.tiled.lda;
+  constexpr int kRows = NV == 4 ? 1 : 2;  // tiles of rows at a time
+  alignas(64) int32_t sums[2][kRows * NV * 256];
+  const int64_t tiles = (b.rows + 15) / 16, turns = (tiles + kRows - 1) / kRows, lda = p.tiled.lda;
   const int64_t step_lines = NV * p.tiled.depth * 16 / kAhead;
   Factors f = {};
-  f.lines = p.group_bytes >= 1 << 18 ? (step_lines + pairs - 1) / pairs : 0;
+  f.lines = p.group_bytes >= 1 << 18 ? (step_lines + turns - 1) / turns : 0;
   QTile first = {};
   first.n = p.ocg - t * p.nr < 16 * NV ? p.ocg - t * p.nr : 16 * NV;
   first.m = p.m;
-  Finish<NV, kOut, simple> finish(first, p);
-  Sums before = {sums[1], false, b.to + b.none, b.from + b.none, p.m, 0};  // before the first tile: nothing
+  Finish<NV, kOut, form, simple> finish(first, p);
+  Sums before = {nullptr, false, nullptr, nullptr, nullptr, 0};
   int turn = 0;
   for (; t < t1; t++) {
     const int64_t slot = (g * p.tiles + t) * p.nr, c0 = g * p.ocg + t * p.nr;
     f.w = p.w + g * p.group_bytes + t * p.tile_bytes;
     f.bias = p.bias + slot;
     f.ahead = reinterpret_cast<const char*>(f.w + p.tile_bytes);
-    for (int64_t i = 0; i < tiles; i += 2, turn ^= 1, f.ahead += kAhead * f.lines * p.steps) {
-      const bool tall = i + 1 < tiles;
+    for (int64_t i = 0; i < tiles; i += kRows, turn ^= 1, f.ahead += kAhead * f.lines * p.steps) {
+      const bool tall = kRows == 2 && i + 1 < tiles;
       f.a = b.tile(i, lda);
-      if (tall) {
-        f.a1 = b.tile(i + 1, lda);
+      if (tall) f.a1 = b.tile(i + 1, lda);
+      if (!before.at) {
+        if (tall)
+          multiply<2, NV, kNothing>(p, f, sums[turn], finish, before);
+        else
+          multiply<1, NV, kNothing>(p, f, sums[turn], finish, before);
+      } else if (tall) {
         multiply<2, NV, each>(p, f, sums[turn], finish, before);
       } else {
-        multiply<1, NV, 0>(p, f, sums[turn], finish, before);
+        multiply<1, NV, kRows == 1 ? each : 0>(p, f, sums[turn], finish, before);
       }
       before = {sums[turn], tall, b.to + 16 * i, b.from + 16 * i, p.m + slot, c0};
     }
   }
   store_late<NV>(before.at, before.tall);
   finish.scales(before.m);
-  for (int64_t i = 0; i < (before.tall ? 8 : 4) * NV; i++) finish(before, i);
+  for (int64_t i = 0; i < groups_of(NV, before.tall); i++) finish(before, i);
+}
+
+template <int NV, Out kOut, QForm form>
+void columns(const QConvParams& p, const Block& b, int64_t g, int64_t t, int64_t t1) {
+  constexpr int kGroups = groups_of(NV, true);  // the more steps, the fewer in each
+  if (kOut == Out::f32 || p.wide || p.ocg - t * p.nr < 16 * NV)
+    columns<NV, kOut, form, false, 0>(p, b, g, t, t1);
+  else if (p.steps < (NV >= 2 ? 2 : 4))
+    columns<NV, kOut, form, true, NV >= 2 ? kGroups : 0>(p, b, g, t, t1);
+  else if (NV == 4 && p.steps < 4)
+    columns<NV, kOut, form, true, kGroups / 2>(p, b, g, t, t1);
+  else if (NV == 2 && p.steps < 8)
+    columns<NV, kOut, form, true, kGroups / 2>(p, b, g, t, t1);
+  else
+    columns<NV, kOut, form, true, NV == 2 ? kGroups / 8 : kGroups / 4>(p, b, g, t, t1);
 }
 
 template <int NV, Out kOut>
 void columns(const QConvParams& p, const Block& b, int64_t g, int64_t t, int64_t t1) {
-  constexpr int kGroups = 8 * NV;  // the more steps, the fewer in each
-  if (kOut == Out::f32 || p.wide || p.ocg - t * p.nr < 16 * NV)
-    columns<NV, kOut, false, 0>(p, b, g, t, t1);
-  else if (p.steps < (NV == 2 ? 2 : 4))
-    columns<NV, kOut, true, NV == 2 ? kGroups : 0>(p, b, g, t, t1);
-  else if (NV == 2 && p.steps < 8)
-    columns<NV, kOut, true, kGroups / 2>(p, b, g, t, t1);
-  else
-    columns<NV, kOut, true, NV == 2 ? kGroups / 8 : kGroups / 4>(p, b, g, t, t1);
+  if constexpr (kOut != Out::f32) {
+    if (p.form == QForm::lifted) {
+      columns<NV, kOut, QForm::lifted>(p, b, g, t, t1);
+      return;
+    }
+  }
+  if constexpr (kOut == Out::residual) {
+    if (p.form == QForm::low) {
+      columns<NV, kOut, QForm::low>(p, b, g, t, t1);
+      return;
+    }
+  }
+  columns<NV, kOut, QForm::plain>(p, b, g, t, t1);
 }
 
 template <Out kOut>
@@ -252,13 +326,17 @@ void run(void* const* bufs, const QConvParams& p, int64_t begin, int64_t end) {
     const int64_t t0 = nb * p.block_tiles, t1 = t0 + p.block_tiles < p.tiles ? t0 + p.block_tiles : p.tiles;
     // A last tile of part of the channels is a matter of its own.
     const int64_t full = t1 < p.tiles || p.ocg % p.nr == 0 ? t1 : t1 - 1;
-    if (t0 < full) columns<2, kOut>(p, b, g, t0, full);
-    if (full < t1) {
-      if (p.ocg % p.nr > 16)
-        columns<2, kOut>(p, b, g, full, t1);
+    const auto some = [&](int64_t from, int64_t to, int64_t channels) {
+      if (from == to) return;
+      if (kOut != Out::f32 && channels > 32)
+        columns<4, kOut>(p, b, g, from, to);
+      else if (channels > 16)
+        columns<2, kOut>(p, b, g, from, to);
       else
-        columns<1, kOut>(p, b, g, full, t1);
-    }
+        columns<1, kOut>(p, b, g, from, to);
+    };
+    some(t0, full, p.nr);
+    some(full, t1, p.ocg % p.nr);
   }
 }
 

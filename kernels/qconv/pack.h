@@ -11,15 +11,16 @@ struct QWeightForm {
   int64_t nr, kr;
   int64_t vec;         // accumulator lanes
   int64_t size;        // bytes of a packed weight: 1, or 2 as int16
-  bool paired;         // tiles of two vectors interleave their channels
+  bool paired;         // tiles of two or four vectors interleave their channels
   int64_t kpad;        // depth, padded
   int64_t last_width;  // channels of a group's last tile, padded
 
   int64_t width(const QConvParams& p, int64_t tile) const { return tile == p.tiles - 1 ? last_width : nr; }
   // Position of channel c in a tile of `width` channels.
   int64_t place(int64_t width, int64_t c) const {
-    if (!paired || width != 2 * vec) return c;
-    return c / 4 % 2 * vec + c / 8 * 4 + c % 4;
+    const int64_t vectors = width / vec;
+    if (!paired || vectors == 1) return c;
+    return c / 4 % vectors * vec + c / (4 * vectors) * 4 + c % 4;
   }
 };
 

@@ -9,9 +9,10 @@ namespace {
 int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-constexpr int64_t kTile = 16;             // rows of a tile
-constexpr int64_t kStep = 64;             // most bytes of a row that a step takes
-constexpr int64_t kFewRows = 96;          // with fewer rows per block the weights are read too often
+constexpr int64_t kTile = 16;     // rows of a tile
+constexpr int64_t kStep = 64;     // most bytes of a row that a step takes
+constexpr int64_t kFewRows = 96;  // with fewer rows per block the weights are read too often
+constexpr int64_t kWideSteps = 4, kWideStepsResidual = 8;
 constexpr int64_t kMostPlanes = 1 << 20;  // bytes of a block's planes
 
 // Contiguous runs of a row, each cut into equal steps.
@@ -167,6 +168,9 @@ Status qconv_plan_tiles(StepContext& ctx, QConvParams* out) {
   q.way = way;
   q.depth = r.depth();
   p.steps = r.steps();
+  // With few steps the outputs decide: four vectors of channels are a whole cache line of them, already in order. With
+  // many, tiles of rows and columns alike read the fewest bytes.
+  if (!p.f32 && p.ocg > 32 && p.steps <= (p.residual ? kWideStepsResidual : kWideSteps)) p.nr = 64;
   q.at = p.steps <= kFewSteps ? q.few : static_cast<int32_t*>(ctx.alloc->alloc(p.steps * 4));
   if (!q.at) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
   q.pieces = way == Way::interleaved ? p.kh * ceil_div(p.kw, p.sw) : r.count;

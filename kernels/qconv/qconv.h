@@ -52,6 +52,21 @@ struct QRows {
 
 constexpr int kFewSteps = 8;
 
+// How the AVX-512 kernels turn sums into bytes.
+enum class QForm : uint8_t {
+  plain,
+  low,    // the output's zero point is -128 and the only clamp that of bytes: unsigned saturation does it
+  lifted  // low, and without a residual: sums are float bits, see kQConvLift; with one: its zero point is -128, too
+};
+
+// Sums of less than 2^23 that start from these bits of 2^23 are, read as floats, 2^23 + sum when not negative. Then
+// fma(float, m, -2^23 * m) is sum * m rounded once, 2^23 * m being exact. Negative sums read as 2^23 + sum / 2: what
+// becomes of them isn't positive either, which is the same where the clamp cuts off all below the zero point.
+constexpr uint32_t kQConvLift = 0x4B000000u;
+constexpr int64_t kQConvLiftable = 1 << 23;
+constexpr float kQConvLifted = 8388608;     // 2^23
+constexpr float kQConvLeastScale = 1e-30f;  // of channels that are lifted, unless 0: no product is denormal
+
 // Consecutive depths of a channel: `count` weights from `from` go to depth `to` of the packed ones.
 struct QPiece {
   int64_t to, from, count;
@@ -111,6 +126,7 @@ struct QConvParams {
   bool clamped;  // lo or hi cut something off the int8 range
   bool wide;     // scaled values may leave the int32 range: clamp before converting
   bool narrow;   // scaled values, residual included, stay within +-32000
+  QForm form;
   QRows rows;
   QTilePlan tiled;
 };

@@ -9,16 +9,16 @@
 namespace irk {
 namespace {
 
-// What the epilogue needs, in registers. Channels of a 32-wide tile are packed so that vector v, lane i, element e is
-// channel 8i + 4v + e: the two saturating packs then leave whole rows in 64-bit units.
-template <int NV>
+// What the epilogue needs, in registers. Channels of a tile of NV = 2 or 4 vectors are packed so that vector v, lane i,
+// element e is channel 4 * NV * i + 4v + e: the two saturating packs then leave whole rows in units of 4 * NV bytes.
+template <int NV, QForm form = QForm::plain>
 struct Epilogue512 {
-  __m512 m[NV], mr, limit;
+  __m512 m[NV], less[NV], mr, limit;
   __m512i zy, lo, hi, zr, order;
   __mmask64 mask;
 
   IRK_INLINE Epilogue512(const QTile& t, const QConvParams& p) {
-    for (int v = 0; v < NV; v++) m[v] = _mm512_loadu_ps(t.m + 16 * v);
+    scales(t.m);
     mr = _mm512_set1_ps(p.mr);
     limit = _mm512_set1_ps(65536.f);  // far outside int8 whatever the zero point, far inside int32
     zy = _mm512_set1_epi16(static_cast<short>(p.zy));
@@ -28,6 +28,21 @@ struct Epilogue512 {
     order = NV == 2 ? _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7)
                     : _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     mask = ~0ull >> (64 - t.n);
+  }
+
+  IRK_INLINE void scales(const float* at) {
+    unroll<NV>([&](auto v) IRK_LAMBDA {
+      m[v] = _mm512_loadu_ps(at + 16 * v);
+      less[v] = _mm512_mul_ps(m[v], _mm512_set1_ps(-kQConvLifted));
+    });
+  }
+  // Vector v of sums, scaled.
+  template <bool kResidual, int v>
+  IRK_INLINE __m512 sum(const int32_t* at) const {
+    if constexpr (form == QForm::lifted && !kResidual)
+      return _mm512_fmadd_ps(_mm512_load_ps(at), m[v], less[v]);
+    else
+      return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(at)), m[v]);
   }
 
   // Four vectors of scaled sums -> 64 bytes, rows in order.
@@ -40,10 +55,16 @@ struct Epilogue512 {
     }
     __m512i ab = _mm512_packs_epi32(_mm512_cvtps_epi32(a), _mm512_cvtps_epi32(b));
     __m512i cd = _mm512_packs_epi32(_mm512_cvtps_epi32(c), _mm512_cvtps_epi32(d));
-    ab = _mm512_adds_epi16(ab, zy);
-    cd = _mm512_adds_epi16(cd, zy);
-    __m512i y = _mm512_packs_epi16(ab, cd);
-    if (clamped) y = _mm512_min_epi8(_mm512_max_epi8(y, lo), hi);
+    __m512i y;
+    if constexpr (form == QForm::plain) {
+      ab = _mm512_adds_epi16(ab, zy);
+      cd = _mm512_adds_epi16(cd, zy);
+      y = _mm512_packs_epi16(ab, cd);
+      if (clamped) y = _mm512_min_epi8(_mm512_max_epi8(y, lo), hi);
+    } else {
+      y = _mm512_xor_si512(_mm512_packus_epi16(ab, cd), lo);  // lo is -128: takes 128 from an unsigned byte
+    }
+    if (NV == 4) return y;
     return NV == 2 ? _mm512_permutexvar_epi64(order, y) : _mm512_permutexvar_epi32(order, y);
   }
 
@@ -77,9 +98,9 @@ struct Epilogue512 {
 
 // Sums of a tile, row after row -> outputs. Going through memory costs little (L1, ports that are idle here) and frees
 // the registers: kept in registers across both parts, GCC spills the sums inside the inner loop.
-template <int NV, bool Residual>
+template <int NV, bool Residual, QForm form>
 void finish512(const int32_t* sums, int64_t rows, const QTile& t, const QConvParams& p) {
-  const Epilogue512<NV> e(t, p);
+  const Epilogue512<NV, form> e(t, p);
   constexpr int R = 4 / NV;  // rows per 64 bytes
   const bool whole = t.n == 16 * NV, wide = p.wide, clamped = p.clamped;
   int8_t* d = static_cast<int8_t*>(t.out);
@@ -87,9 +108,7 @@ void finish512(const int32_t* sums, int64_t rows, const QTile& t, const QConvPar
   for (; rows > 0; rows -= R, sums += 64, d += R * p.oc) {
     __m512 y[R][NV];
     unroll<R>([&](auto r) IRK_LAMBDA {
-      unroll<NV>([&](auto v) IRK_LAMBDA {
-        y[r][v] = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums + (r * NV + v) * 16)), e.m[v]);
-      });
+      unroll<NV>([&](auto v) IRK_LAMBDA { y[r][v] = e.template sum<Residual, v>(sums + (r * NV + v) * 16); });
       if constexpr (Residual) {
         e.residual(y[r], res);
         if (r + 1 < rows) res += p.oc;  // past the last row the rest of the group repeats it
@@ -191,9 +210,10 @@ struct Ops512 {
     if (p.f32)
       finish512_f32<NV>(sums, M, t, p);
     else if (t.res)
-      finish512<NV, true>(sums, M, t, p);
+      (p.form == QForm::plain ? finish512<NV, true, QForm::plain> : finish512<NV, true, QForm::low>)(sums, M, t, p);
     else
-      finish512<NV, false>(sums, M, t, p);
+      (p.form == QForm::lifted ? finish512<NV, false, QForm::lifted> : finish512<NV, false, QForm::plain>)(sums, M, t,
+                                                                                                           p);
   }
 
   static IRK_INLINE __m512i broadcast(const char* a) {

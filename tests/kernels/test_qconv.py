@@ -118,8 +118,10 @@ def test_several_blocks(xs: tuple[int, ...], ws: tuple[int, ...], attrs: dict[st
     """Enough rows for several blocks and many tiles in each, so that every tile follows another one."""
     rng = np.random.default_rng(5)
     x, w, bias = qtensor(rng, xs, zero=-7), qweights(rng, ws), rng.integers(-5000, 5000, ws[0]).astype(np.int32)
-    r = qtensor(rng, qconv2d.fn(x, w, bias, quant=Y, **attrs).shape, 0.3, -4)
-    for residual, quant in ((None, Y), (r, Y), (None, None)):
+    shape = qconv2d.fn(x, w, bias, quant=Y, **attrs).shape
+    r, r_low = qtensor(rng, shape, 0.3, -4), qtensor(rng, shape, 0.3, -128)
+    low = Quant.per_tensor(0.4, -128)
+    for residual, quant in ((None, Y), (r, Y), (None, None), (None, low), (r, low), (r_low, low)):
         check("qconv", qconv2d, x, w, bias, residual, threads=(1, 2, 3, 8), quant=quant, **attrs)
 
 
@@ -137,13 +139,14 @@ def test_rows_read_in_place(ic: int, oc: int) -> None:
         run(rng, (1, 2 * ic, 4, 3), (2 * oc, ic, 2, 3), quant=y, pads=(1, 0, 1, 2), groups=2, dilation=(1, 2))
 
 
-@pytest.mark.parametrize("oc", [8, 16, 24, 33])
+@pytest.mark.parametrize("oc", [8, 16, 24, 33, 64, 112, 160, 180])
 @pytest.mark.parametrize("zero", [-128, 3])
-def test_residual_without_a_clamp(oc: int, zero: int) -> None:
+@pytest.mark.parametrize("zero_r", [-128, 9])
+def test_residual_without_a_clamp(oc: int, zero: int, zero_r: int) -> None:
     rng = np.random.default_rng(oc)
-    for rows in (1, 6, 11):
+    for rows in (1, 6, 11, 50):
         x, w = qtensor(rng, (1, 32, 1, rows), zero=-3), qweights(rng, (oc, 32, 1, 1))
-        r = qtensor(rng, (1, oc, 1, rows), 0.7, zero=9)
+        r = qtensor(rng, (1, oc, 1, rows), 0.7, zero=zero_r)
         check("qconv", qconv2d, x, w, None, r, quant=Quant.per_tensor(1.1, zero))
         check("qconv", qconv2d, x, w, None, r, quant=Quant.per_tensor(1e-6, zero))  # leaves int16
 
@@ -196,6 +199,61 @@ def test_weights_of_minus_128(depth: int) -> None:
             check("qconv", qconv2d, x, w, np.arange(oc, dtype=np.int32), quant=quant)
     data = np.random.default_rng(depth).choice(np.array([-128, -127, 127], np.int8), (20, depth, 1, 1))
     check("qconv", qconv2d, x, QArray(data, Quant((0.01,) * 20, (0,) * 20, 0)), quant=None)
+
+
+@pytest.mark.parametrize("depth", [64, 300])
+@pytest.mark.parametrize("beyond", [-1, 0, 1 << 20])
+def test_relu_of_sums_near_two_to_the_23(depth: int, beyond: int) -> None:
+    """Kernels that read sums as floats may do so below 2^23 only: all sums, one just at the limit, far above it."""
+    rng = np.random.default_rng(depth)
+    x = qtensor(rng, (1, depth, 5, 9), zero=-128)
+    x.data[:, :, 2] = 127
+    data = rng.integers(-9, 128, (170, depth, 1, 1)).astype(np.int8)
+    most = data.astype(np.int64).clip(0).sum(axis=(1, 2, 3)) * 255
+    bias = ((1 << 23) - 1 - most + beyond).astype(np.int32)
+    w = QArray(data, Quant(tuple(rng.uniform(0.6, 1.0, 170).tolist()), (0,) * 170, 0))
+    check("qconv", qconv2d, x, w, bias, quant=Quant.per_tensor(0.03 * (1 << 15), -128))
+
+
+@pytest.mark.parametrize("scale", [2.0, 3.0, 128.0, 1000.0])
+@pytest.mark.parametrize("oc", [17, 64, 100])
+def test_relu_at_zero_and_at_ties(scale: float, oc: int) -> None:
+    """Every sum around 0 and around halves of the step, and the largest negative ones."""
+    x = QArray(np.arange(-128, 128).astype(np.int8).reshape(1, 1, 1, 256), Quant.per_tensor(1.0))
+    w = QArray(np.ones((oc, 1, 1, 1), np.int8), Quant((1.0,) * oc, (0,) * oc, 0))
+    bias = np.arange(-(oc // 2), oc - oc // 2).astype(np.int32) * int(scale)
+    bias[0], bias[-1] = -(1 << 23) + 129, -(1 << 22)
+    check("qconv", qconv2d, x, w, bias, quant=Quant.per_tensor(scale, -128))
+    check("qconv", qconv2d, x, w, bias, quant=Quant.per_tensor(scale, -128), hi=90)
+    check("qconv", qconv2d, x, w, bias, quant=Quant.per_tensor(scale, -100), lo=-100)
+
+
+@pytest.mark.parametrize("reach", [1, 40])
+@pytest.mark.parametrize("zero", [-128, 4])
+def test_channels_that_are_constant(reach: int, zero: int) -> None:
+    """Huge biases, as dead channels have, with multipliers that give 0, 255 or anything between for all inputs."""
+    rng = np.random.default_rng(reach)
+    x = qtensor(rng, (1, 70, 4, 9), zero=zero)
+    data = rng.integers(-reach, reach + 1, (80, 70, 1, 1)).astype(np.int8)
+    bias = rng.choice([-(1 << 30), -(1 << 24), 1 << 24, 1 << 28, 1 << 30], 80).astype(np.int32)
+    bias[::3] = rng.integers(-5000, 5000, 27)
+    want = rng.choice([1e-3, 7, 100, 254, 300, 9000], 80)  # of the output, where the bias is large
+    scales = np.where(np.abs(bias) > 5000, want / np.abs(bias), 1e-3)
+    w = QArray(data, Quant(tuple(scales.tolist()), (0,) * 80, 0))
+    check("qconv", qconv2d, x, w, bias, quant=Quant.per_tensor(0.03, -128))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_relu_layers(seed: int) -> None:
+    """Any multipliers and biases, depths from one step to several and partial tiles of channels."""
+    rng = np.random.default_rng(seed)
+    for ic, oc in ((16, 96), (64, 256), (65, 130), (130, 70), (200, 40), (300, 192), (520, 112)):
+        x, w = qtensor(rng, (1, ic, 3, 17), zero=int(rng.integers(-128, 0))), qweights(rng, (oc, ic, 1, 1))
+        bias = rng.integers(-(1 << 17), 1 << 17, oc).astype(np.int32)
+        quant = Quant.per_tensor(float(rng.uniform(0.01, 1.0)) * ic / 20, -128)
+        check("qconv", qconv2d, x, w, bias, quant=quant, threads=(1, 2))
+        r = qtensor(rng, (1, oc, 3, 17), float(rng.uniform(0.1, 2.0)), zero=int(rng.choice([-128, 0])))
+        check("qconv", qconv2d, x, w, bias, r, quant=quant)
 
 
 def test_ties_go_to_even() -> None:
