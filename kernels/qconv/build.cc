@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/ints.h"
+#include "qconv/forms.h"
 #include "qconv/pack.h"
 #include "runtime/kernel_name.h"
 
@@ -45,49 +46,6 @@ Packing packing_of(Isa isa) {
 
 int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-
-// What any input may give: sums of a channel with weights of such sums.
-struct SumRange {
-  int64_t least, most;
-  SumRange(const QWeightSums& w, int64_t bias, int64_t zx) {
-    const int64_t positive = (w.magnitude + w.plain) / 2, negative = w.magnitude - positive;
-    const int64_t least_x = -128 - zx, most_x = 127 - zx;
-    least = bias + positive * least_x - negative * most_x;
-    most = bias + positive * most_x - negative * least_x;
-  }
-  bool liftable() const { return least > -kQConvLiftable && most < kQConvLiftable; }
-};
-
-// A channel whose outputs are all the same, with sums too large to be lifted (a dead one, say, with a huge bias):
-// another bias and multiplier, which give that output too. The output's form is low.
-void shrink_constant(const SumRange& range, int64_t* bias, float* m) {
-  const auto output = [m](int64_t sum) {
-    const float y = nearbyintf(static_cast<float>(sum) * *m);
-    return y > 255 ? 255 : y > 0 ? static_cast<int64_t>(y) : 0;
-  };
-  const int64_t y = output(range.least), spread = most(range.most - *bias, *bias - range.least);
-  if (range.liftable() || *m < 0 || y != output(range.most)) return;
-  if (spread >= kQConvLiftable / 2 || y * spread >= kQConvLiftable / 8) return;  // within a quarter of y
-  *bias = kQConvLiftable / 2;
-  *m = static_cast<float>(y) / static_cast<float>(kQConvLiftable / 2);
-}
-
-bool may_be_low(const QConvShape& s, Isa isa) {
-#if defined(__x86_64__)
-  const bool has_forms = isa == Isa::amx || isa == Isa::avx512vnni || isa == Isa::avx512;
-#else
-  constexpr bool has_forms = false;
-  (void)isa;
-#endif
-  return has_forms && !s.f32 && s.zy == -128 && s.lo == -128 && s.hi == 127;
-}
-
-// liftable: the sums of all channels are, and no multiplier is negative.
-QForm form_of(const QConvShape& s, Isa isa, bool wide, bool liftable) {
-  if (wide || !may_be_low(s, isa)) return QForm::plain;
-  const bool lifted = s.residual ? s.zr == -128 && fabsf(s.mr) >= kQConvLeastScale : liftable;
-  return lifted ? QForm::lifted : QForm::low;
-}
 
 // Matrix instructions take as long for one row as for a whole tile of them (AMX 16, SMMLA 2): dot products are faster
 // then.
@@ -246,7 +204,7 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
   const double reach = static_cast<double>(most(s.zx + 128, 127 - s.zx));
   const double added = s.residual ? static_cast<double>(most(s.zr + 128, 127 - s.zr)) * fabs(s.mr) : 0;
   bool liftable = true;
-  const bool may_low = !s.residual && may_be_low(s, row->isa);
+  const bool may_low = !s.residual && qconv_may_be_low(s, row->isa);
   // Tile by tile: weights are in the cache when they are packed.
   const QWeightForm form = {row->isa, p->nr, row->kr, pk.vec, pk.size, pk.paired, kpad, last_width};
   for (int64_t tile = 0; tile < p->tiles * s.groups; tile++) {
@@ -263,8 +221,8 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
       if (most_out > kQConvSafe) p->wide = true;
       if (most_out > 32000) p->narrow = false;
       float scale = s.m[c];
-      if (may_low) shrink_constant(SumRange(sums, b, s.zx), &b, &scale);
-      liftable = liftable && SumRange(sums, b, s.zx).liftable() && (scale == 0 || scale >= kQConvLeastScale);
+      if (may_low) qconv_shrink_constant(QSumRange(sums, b, s.zx), &b, &scale);
+      liftable = liftable && QSumRange(sums, b, s.zx).liftable() && qconv_liftable_scale(scale);
       bias[slot] = static_cast<int32_t>(static_cast<uint32_t>(b - (s.zx + pk.shift) * sums.plain));
       m[slot] = scale;
     }
@@ -273,9 +231,9 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
     uint8_t* const end = dst + width * kpad * pk.size;
     if (t == p->tiles - 1) memset(end, 0, static_cast<size_t>(w + (g + 1) * p->group_bytes - end));
   }
-  p->form = form_of(s, row->isa, p->wide, liftable);
+  p->form = qconv_form(s, row->isa, p->wide, liftable);
   if (p->form == QForm::lifted && !s.residual)
-    for (int64_t i = 0; i < channels; i++) bias[i] = static_cast<int32_t>(static_cast<uint32_t>(bias[i]) + kQConvLift);
+    for (int64_t i = 0; i < channels; i++) bias[i] = qconv_lifted(bias[i]);
   p->w = w, p->bias = bias, p->m = m;
 
 #if defined(__x86_64__)

@@ -196,13 +196,13 @@ IRK_INLINE void sum_taps(const QDwParams& p, const int32_t* bias, int64_t vector
 
 // Constants of the plain epilogue, read where they are used.
 struct alignas(64) Plain {
-  float m[64];
+  float m[64], less[64];  // see kQConvLift
   int16_t zy[32];
   int8_t lo[64], hi[64];
 };
 
 // The usual case: int8 output without residual, sums that can't leave the int32 range when scaled.
-template <int U, int Columns, bool Whole>
+template <int U, int Columns, bool Whole, bool lifted>
 IRK_INLINE void plain_vectors(const QDwParams& p, const QDwBlock& b, const Plain* constants, const int64_t* offsets,
                               const char* src, const uint8_t* w, int64_t left, int8_t* d) {
   __m512i acc[U][4];
@@ -214,33 +214,43 @@ IRK_INLINE void plain_vectors(const QDwParams& p, const QDwBlock& b, const Plain
   unroll<U>([&](auto u) IRK_LAMBDA {
     __m512i y[4];
     unroll<4>([&](auto q) IRK_LAMBDA {
-      y[q] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(acc[u][q]), _mm512_load_ps(k.m + 16 * q)));
+      const __m512 m = _mm512_load_ps(k.m + 16 * q);
+      y[q] = _mm512_cvtps_epi32(
+          lifted ? _mm512_fmadd_ps(_mm512_castsi512_ps(acc[u][q]), m, _mm512_load_ps(k.less + 16 * q))
+                 : _mm512_mul_ps(_mm512_cvtepi32_ps(acc[u][q]), m));
     });
-    const __m512i zy = _mm512_load_si512(k.zy);
-    const __m512i h0 = _mm512_adds_epi16(_mm512_packs_epi32(y[0], y[1]), zy);
-    const __m512i h1 = _mm512_adds_epi16(_mm512_packs_epi32(y[2], y[3]), zy);
-    __m512i v = _mm512_packs_epi16(h0, h1);
-    if (p.clamped) v = _mm512_min_epi8(_mm512_max_epi8(v, _mm512_load_si512(k.lo)), _mm512_load_si512(k.hi));
+    __m512i h0 = _mm512_packs_epi32(y[0], y[1]), h1 = _mm512_packs_epi32(y[2], y[3]), v;
+    if constexpr (lifted) {
+      v = _mm512_xor_si512(_mm512_packus_epi16(h0, h1), _mm512_load_si512(k.lo));  // -128
+    } else {
+      const __m512i zy = _mm512_load_si512(k.zy);
+      v = _mm512_packs_epi16(_mm512_adds_epi16(h0, zy), _mm512_adds_epi16(h1, zy));
+      if (p.clamped) v = _mm512_min_epi8(_mm512_max_epi8(v, _mm512_load_si512(k.lo)), _mm512_load_si512(k.hi));
+    }
     store_bytes<Columns, Whole>(v, d + u * Columns * pixel, pixel, left - u * Columns, b.n);
   });
 }
 
-template <int Columns, bool Whole>
+template <int Columns, bool Whole, bool lifted>
 void plain_row(const QDwParams& p, const QDwBlock& b, const int64_t* offsets, const char* src, const uint8_t* w,
                int64_t count, int8_t* d) {
   Plain k;
-  unroll<4>([&](auto q) IRK_LAMBDA { _mm512_store_ps(k.m + 16 * q, _mm512_loadu_ps(p.m + b.lanes + 16 * q)); });
+  unroll<4>([&](auto q) IRK_LAMBDA {
+    const __m512 m = _mm512_loadu_ps(p.m + b.lanes + 16 * q);
+    _mm512_store_ps(k.m + 16 * q, m);
+    _mm512_store_ps(k.less + 16 * q, _mm512_mul_ps(m, _mm512_set1_ps(-kQConvLifted)));
+  });
   _mm512_store_si512(k.zy, _mm512_set1_epi16(static_cast<short>(p.zy)));
   _mm512_store_si512(k.lo, _mm512_set1_epi8(static_cast<char>(p.lo)));
   _mm512_store_si512(k.hi, _mm512_set1_epi8(static_cast<char>(p.hi)));
   const int64_t move = Columns * p.c;
   for (; count > 3 * Columns; count -= 4 * Columns, src += 256, d += 4 * move)
-    plain_vectors<4, Columns, Whole>(p, b, &k, offsets, src, w, count, d);
+    plain_vectors<4, Columns, Whole, lifted>(p, b, &k, offsets, src, w, count, d);
   if (count > Columns) {
-    plain_vectors<2, Columns, Whole>(p, b, &k, offsets, src, w, count, d);
+    plain_vectors<2, Columns, Whole, lifted>(p, b, &k, offsets, src, w, count, d);
     count -= 2 * Columns, src += 128, d += 2 * move;
   }
-  if (count > 0) plain_vectors<1, Columns, Whole>(p, b, &k, offsets, src, w, count, d);
+  if (count > 0) plain_vectors<1, Columns, Whole, lifted>(p, b, &k, offsets, src, w, count, d);
 }
 
 // One row of outputs of a block.
@@ -248,7 +258,8 @@ template <int Columns, bool Whole>
 void output_row(const QDwParams& p, const QDwBlock& b, const int64_t* offsets, const char* src, const uint8_t* w,
                 int64_t count, char* out, const int8_t* res) {
   if (!res && !p.f32 && !p.wide) {
-    plain_row<Columns, Whole>(p, b, offsets, src, w, count, reinterpret_cast<int8_t*>(out));
+    const auto row = p.form == QForm::lifted ? plain_row<Columns, Whole, true> : plain_row<Columns, Whole, false>;
+    row(p, b, offsets, src, w, count, reinterpret_cast<int8_t*>(out));
     return;
   }
   alignas(64) int32_t sums[64];

@@ -7,6 +7,7 @@
 
 #include "base/array.h"
 #include "base/ints.h"
+#include "qconv/forms.h"
 #include "qdwconv/direct.h"
 #include "qdwconv/tall.h"
 #include "runtime/kernel_name.h"
@@ -65,6 +66,20 @@ int64_t channel_of(const Packing& pk, const QDwBlock& b, int64_t q, int64_t e) {
   return (e / 4 * 4 * pk.vectors) % b.width + 4 * q + e % 4;
 }
 
+// Bias and multiplier of a channel.
+struct Scaling {
+  QWeightSums sums;
+  int64_t bias;
+  float m;
+};
+
+// low: see qconv_may_be_low.
+Scaling scaling_of(const QConvShape& s, int64_t c, bool low) {
+  Scaling k = {qconv_weight_sums(s.w + c * s.kh * s.kw, s.kh * s.kw), s.bias ? s.bias[c] : 0, s.m[c]};
+  if (low) qconv_shrink_constant(QSumRange(k.sums, k.bias, s.zx), &k.bias, &k.m);
+  return k;
+}
+
 void pack_block(const Packing& pk, const QDwParams& p, const QConvShape& s, const QDwBlock& b, uint8_t* w,
                 int32_t* bias, float* m) {
   const int64_t lanes = pk.lanes();
@@ -73,12 +88,12 @@ void pack_block(const Packing& pk, const QDwParams& p, const QConvShape& s, cons
       const int64_t in_block = channel_of(pk, b, q, e), c = b.c0 + in_block;
       if (in_block >= b.n) continue;
       const int8_t* src = s.w + c * p.kh * p.kw;
-      int64_t sum = 0;
-      for (int64_t k = 0; k < p.kh * p.kw; k++) sum += src[k];
+      const Scaling k = scaling_of(s, c, p.form == QForm::lifted);
       const int64_t shift = pk.depth == 4 && pk.bytes == 64 ? 128 : 0;  // VNNI multiplies x + 128
       const int64_t lane = b.lanes + q * lanes + e;
-      bias[lane] = static_cast<int32_t>(static_cast<uint32_t>((s.bias ? s.bias[c] : 0) - (s.zx + shift) * sum));
-      m[lane] = s.m[c];
+      const int32_t start = static_cast<int32_t>(static_cast<uint32_t>(k.bias - (s.zx + shift) * k.sums.plain));
+      bias[lane] = p.form == QForm::lifted ? qconv_lifted(start) : start;
+      m[lane] = k.m;
       for (int64_t r = 0; r < p.band; r++)
         for (int64_t g = 0; g < p.groups; g++)
           for (int64_t t = 0; t < pk.depth; t++) {
@@ -95,7 +110,9 @@ void pack_block(const Packing& pk, const QDwParams& p, const QConvShape& s, cons
 }
 
 // Fills sums with the largest |sum| of each channel, the residual apart.
-Status check_sums(const StepContext& ctx, const QConvShape& s, QDwParams* p, double* sums) {
+Status check_sums(const StepContext& ctx, const QConvShape& s, Isa isa, QDwParams* p, double* sums) {
+  const bool low = !s.residual && qconv_may_be_low(s, isa);
+  bool liftable = low;
   const double reach = static_cast<double>(most(s.zx + 128, 127 - s.zx));
   const double added = s.residual ? static_cast<double>(most(s.zr + 128, 127 - s.zr)) * fabs(s.mr) : 0;
   for (int64_t c = 0; c < s.oc; c++) {
@@ -104,7 +121,11 @@ Status check_sums(const StepContext& ctx, const QConvShape& s, QDwParams* p, dou
     IRK_TRY(qconv_check_channel(ctx, c, sum, s.m[c]));
     if (sum * fabs(s.m[c]) + added > kQConvSafe) p->wide = true;
     sums[c] = sum;
+    if (!liftable) continue;
+    const Scaling k = scaling_of(s, c, true);
+    liftable = QSumRange(k.sums, k.bias, s.zx).liftable() && qconv_liftable_scale(k.m);
   }
+  p->form = liftable && !p->wide ? QForm::lifted : QForm::plain;
   return Status();
 }
 
@@ -131,7 +152,7 @@ Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
   Array<double> most_sums;
   double* const sums = most_sums.alloc(s.oc) ? most_sums.data() : nullptr;
   if (!sums) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
-  IRK_TRY(check_sums(ctx, s, p, sums));
+  IRK_TRY(check_sums(ctx, s, row->isa, p, sums));
   out->fn = row->fn;
   out->params = p;
   out->kernel = IRK_KERNEL_NAME("qdwconv.s8s8", row);

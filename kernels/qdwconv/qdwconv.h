@@ -10,7 +10,7 @@
 // Padding is the zero point, written by the first stage; the correction for it is folded into the bias (see qconv.h).
 // Columns with a stride are kept in planes (column mod stride), so that neighbouring outputs read neighbouring columns.
 #pragma once
-#include "runtime/family.h"
+#include "qconv/qconv.h"
 
 namespace irk {
 
@@ -45,6 +45,7 @@ struct QDwParams {
   int32_t zx, zy, zr, lo, hi;
   float mr;
   bool f32, residual, wide, clamped;
+  QForm form;               // plain, or lifted
   const QDwDirect* direct;  // when one of these is there, nothing above counts
   const QDwTall* tall;
 };

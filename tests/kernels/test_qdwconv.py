@@ -164,6 +164,46 @@ def test_sums_near_the_limits_of_int32() -> None:
             check("qdwconv", qconv2d, x, w, bias, groups=19, quant=Quant.per_tensor(scale, 3), **SAME3)
 
 
+@pytest.mark.parametrize("beyond", [-1, 0, 1 << 20])
+def test_relu_of_sums_near_two_to_the_23(beyond: int) -> None:
+    """Kernels that read sums as floats may do so below 2^23 only: all sums, one just at the limit, far above it."""
+    rng = np.random.default_rng(3)
+    x = qtensor(rng, (1, 100, 7, 9), zero=-128)
+    x.data[:, :, 2:5, 3:] = 127
+    data = rng.integers(-9, 128, (100, 1, 3, 3)).astype(np.int8)
+    most = data.astype(np.int64).clip(0).sum(axis=(1, 2, 3)) * 255
+    bias = ((1 << 23) - 1 - most + beyond).astype(np.int32)
+    w = QArray(data, Quant(tuple(rng.uniform(0.6, 1.0, 100).tolist()), (0,) * 100, 0))
+    check("qdwconv", qconv2d, x, w, bias, groups=100, quant=Quant.per_tensor(0.03 * (1 << 15), -128))
+
+
+@pytest.mark.parametrize("scale", [2.0, 3.0, 128.0, 1000.0])
+def test_relu_at_zero_and_at_ties(scale: float) -> None:
+    """Every sum around 0 and around halves of the step, and the largest negative ones."""
+    x = QArray(np.tile(np.arange(-128, 128).astype(np.int8), (70, 1)).reshape(1, 70, 1, 256), Quant.per_tensor(1.0))
+    w = QArray(np.ones((70, 1, 1, 1), np.int8), Quant((1.0,) * 70, (0,) * 70, 0))
+    bias = np.arange(-35, 35).astype(np.int32) * int(scale)
+    bias[0], bias[-1] = -(1 << 23) + 129, -(1 << 22)
+    check("qdwconv", qconv2d, x, w, bias, groups=70, quant=Quant.per_tensor(scale, -128))
+    check("qdwconv", qconv2d, x, w, bias, groups=70, quant=Quant.per_tensor(scale, -128), hi=90)
+    check("qdwconv", qconv2d, x, w, bias, groups=70, quant=Quant.per_tensor(scale, -100), lo=-100)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_relu_layers(seed: int) -> None:
+    """Any multipliers and biases, dead channels among them, with and without a residual."""
+    rng = np.random.default_rng(seed)
+    for c, kernel, stride in ((16, 3, 1), (32, 3, 2), (96, 5, 1), (144, 3, 1), (50, 7, 2)):
+        x, w = qtensor(rng, (1, c, 11, 13), zero=int(rng.integers(-128, 0))), qweights(rng, (c, 1, kernel, kernel))
+        bias = rng.integers(-(1 << 17), 1 << 17, c).astype(np.int32)
+        bias[::7] = rng.choice([-(1 << 30), 1 << 26, 1 << 29], len(bias[::7]))
+        attrs = {"groups": c, "strides": (stride, stride), "pads": (kernel // 2,) * 4}
+        quant = Quant.per_tensor(float(rng.uniform(0.01, 1.0)), -128)
+        check("qdwconv", qconv2d, x, w, bias, quant=quant, **attrs)
+        r = qtensor(rng, qconv2d.fn(x, w, bias, quant=quant, **attrs).shape, 0.4, -128)
+        check("qdwconv", qconv2d, x, w, bias, r, quant=quant, **attrs)
+
+
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("xs, kernel, attrs", [*SHAPES, ((1, 16, 3, 3), (3, 3), {}), ((1, 7, 4, 9), (3, 3), SAME3)])
 def test_stays_inside_its_buffers(
