@@ -22,6 +22,7 @@ constexpr int64_t kRestNs = 16000000;       // how long calls go alone after tha
 constexpr int64_t kLongRestNs = 512000000;  // at most
 constexpr int64_t kCreditNs = 20000000;     // of what was saved, the most that counts later
 constexpr int64_t kTrialNs = 8000000;       // what may be lost before anything was saved
+constexpr int64_t kMoveNs = 1000000;        // from one attempt of a worker to get to another core to the next
 constexpr int64_t kPiece = 8;               // grains that are taken at once at least, of one's own
 
 // What is left of a thread's range, in units: begin in the low half, end in the high half.
@@ -41,6 +42,7 @@ constexpr int threads_of(uint64_t state) { return static_cast<int>(state >> 16 &
 struct Pool {
   alignas(128) std::atomic<uint64_t> state{0};
   alignas(128) std::atomic<int> owner{0};  // 1: a call has the pool
+  std::atomic<int> cpu{0};                 // where that call runs
   std::atomic<int> under_way{0};           // calls, of any model
   std::atomic<uint32_t> calls{0};          // acquisitions so far
   std::atomic<int> sleepers{0};
@@ -194,11 +196,21 @@ void* worker(void* arg) {
   const int self = static_cast<int>(reinterpret_cast<intptr_t>(arg));
   const FpEnv fp;  // the creating thread's rounding and flush modes must not leak into results
   uint32_t seen = job_of(p.state.load(std::memory_order_acquire));
-  int64_t idle_since = now_ns();
+  uint32_t call = 0;
+  int64_t idle_since = now_ns(), moved = 0;
   for (uint32_t spins = 1;; spins++) {
     uint64_t s = p.state.load(std::memory_order_acquire);
     if (job_of(s) != seen) {
       if ((s & kOpen) && self < threads_of(s)) {
+        if (call != p.calls.load(std::memory_order_relaxed)) {
+          call = p.calls.load(std::memory_order_relaxed);
+          const int cpu = sched_getcpu();
+          if (cpu == p.cpu.load(std::memory_order_relaxed) && now_ns() - moved > kMoveNs) {
+            leave_cpu(cpu);
+            moved = now_ns();
+            continue;
+          }
+        }
         if (!p.state.compare_exchange_strong(s, s + 1, std::memory_order_acquire)) continue;
         work_as(self, threads_of(s));
         leave_job();
@@ -240,6 +252,16 @@ void after_fork() {
 void watch_forks() { pthread_atfork(nullptr, nullptr, after_fork); }
 
 }  // namespace
+
+bool leave_cpu(int cpu) {
+  cpu_set_t all, others;
+  if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof all, &all) != 0) return false;
+  others = all;
+  CPU_CLR(cpu, &others);
+  if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) != 0) return false;
+  sched_setaffinity(0, sizeof all, &all);
+  return true;
+}
 
 int pool_reserve(int threads) {
   Pool& p = g_pool;
@@ -295,6 +317,7 @@ bool pool_acquire(int threads, int64_t gain, int64_t alone) {
   p.gain = gain;
   p.alone = static_cast<double>(alone);
   p.helped = 0;
+  p.cpu.store(sched_getcpu(), std::memory_order_relaxed);
   p.calls.fetch_add(1, std::memory_order_seq_cst);
   wake_sleepers();
   return true;

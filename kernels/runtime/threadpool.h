@@ -41,6 +41,10 @@ class CallCount {
 bool pool_acquire(int threads, int64_t gain, int64_t alone);
 void pool_release();
 
+// Moves this thread to another of the CPUs that it may run on; false when there is none. A worker that the system put
+// on the caller's core, because others were busy then, would wait there until the caller sleeps, step after step.
+bool leave_cpu(int cpu);
+
 // How often sleeping workers were woken so far, for tests.
 int64_t pool_wakes();
 

@@ -2,6 +2,7 @@
 #include "runtime/model.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -173,6 +174,30 @@ void wakes() {
   acquire(2);
   CHECK(irk::pool_wakes() == before + 1);
   irk::pool_release();
+}
+
+// A thread can be moved to another core, and keeps the set of cores that it may use.
+void leaves_a_core() {
+  cpu_set_t all, now, one;
+  CHECK(sched_getaffinity(0, sizeof all, &all) == 0);
+  bool left = false;
+  for (int i = 0; i < 100 && !left; i++) {  // the system may move it back at once
+    const int cpu = sched_getcpu();
+    const bool moved = irk::leave_cpu(cpu);
+    left = sched_getcpu() != cpu;
+    CHECK(moved == (CPU_COUNT(&all) > 1));
+    if (!moved) break;
+  }
+  CHECK(left == (CPU_COUNT(&all) > 1));
+  CHECK(sched_getaffinity(0, sizeof now, &now) == 0 && CPU_EQUAL(&now, &all));
+  const int cpu = sched_getcpu();
+  CPU_ZERO(&one);
+  CPU_SET(cpu, &one);
+  CHECK(sched_setaffinity(0, sizeof one, &one) == 0);
+  CHECK(!irk::leave_cpu(cpu));  // nowhere to go
+  CHECK(sched_getaffinity(0, sizeof now, &now) == 0 && CPU_EQUAL(&now, &one) && sched_getcpu() == cpu);
+  CHECK(sched_setaffinity(0, sizeof all, &all) == 0);
+  CHECK(!irk::leave_cpu(-1) && !irk::leave_cpu(CPU_SETSIZE));
 }
 
 // A worker that loses its core: the calls that follow go alone for a while.
@@ -417,6 +442,7 @@ int main(int argc, char** argv) {
   every_item_once();
   huge_counts();
   wakes();
+  leaves_a_core();
   late_worker();
   step_threads();
   bad_calls();
