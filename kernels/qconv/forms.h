@@ -27,7 +27,7 @@ inline void qconv_shrink_constant(const QSumRange& range, int64_t* bias, float* 
     return y > 255 ? 255 : y > 0 ? static_cast<int64_t>(y) : 0;
   };
   const int64_t y = output(range.least), spread = max64(range.most - *bias, *bias - range.least);
-  if (range.liftable() || *m < 0 ) return;
+  if (range.liftable() || *m < 0 || y != output(range.most)) return;
   if (spread >= kQConvLiftable / 2 || y * spread >= kQConvLiftable / 8) return;  // within a quarter of y
   *bias = kQConvLiftable / 2;
   *m = static_cast<float>(y) / static_cast<float>(kQConvLiftable / 2);

@@ -237,7 +237,7 @@ def test_channels_that_are_constant(reach: int, zero: int) -> None:
     data = rng.integers(-reach, reach + 1, (80, 70, 1, 1)).astype(np.int8)
     bias = rng.choice([-(1 << 30), -(1 << 24), 1 << 24, 1 << 28, 1 << 30], 80).astype(np.int32)
     bias[::3] = rng.integers(-5000, 5000, 27)
-    want = rng.choice([1e-3, 7, 100, 254, 300, 9000], 80)  # of the output, where the bias is large
+    want = rng.choice([1e-3, 0.5, 7, 100, 254, 300, 9000], 80)  # of the output, where the bias is large
     scales = np.where(np.abs(bias) > 5000, want / np.abs(bias), 1e-3)
     w = QArray(data, Quant(tuple(scales.tolist()), (0,) * 80, 0))
     check("qconv", qconv2d, x, w, bias, quant=Quant.per_tensor(0.03, -128))
