@@ -138,7 +138,7 @@ class Package(build_py):
             return  # there, the sources are found beside the package
         target = Path(self.build_lib) / "irkit" / "deploy" / "kernels"
         shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(ROOT / "kernels", target, ignore=shutil.ignore_patterns("testing", "peaks", "bindings.cc"))
+        shutil.copytree(ROOT / "kernels", target, ignore=shutil.ignore_patterns("testing", "peaks", "python"))
         shutil.copy(ROOT / "LICENSE", target)
 
 

@@ -1,4 +1,4 @@
-"""Types of the native module (kernels/bindings.cc)."""
+"""Types of the native module (kernels/python)."""
 
 from collections.abc import Callable
 from os import PathLike
