@@ -4,7 +4,9 @@
 
 namespace {
 
-constexpr int kNear = 16;  // steps between the prefetch of weights to the first-level cache and their use
+constexpr bool kFetches = true;  // outputs, if a tile asks for it
+constexpr int kNear = 16;        // steps between the prefetch of weights to the first-level cache and their use
+constexpr int64_t kApart = 4;    // steps between the prefetches of one row of output and the next
 
 // Residual, clip and store of a finished tile.
 template <int MR, int NV>
@@ -54,7 +56,18 @@ IRK_INLINE void multiply(V::F (&acc)[MR][NV], const float* const (&a)[MR], int64
   }
 }
 
+// What finish() will read and write of row i comes to the first-level cache.
+template <int NV>
+IRK_INLINE void approach(const Tile& t, int i) {
+  const char* y = reinterpret_cast<const char*>(t.out[i] + t.col);
+  IRK_UNROLL for (int j = 0; j < NV * V::N * 4; j += 64) {
+    __builtin_prefetch(y + j, 1, 3);
+    if (t.has_res) __builtin_prefetch(y + t.res + j, 0, 3);
+  }
+}
+
 // Far: weights are not in the first-level cache, and those to come not even in the second-level one.
+// Outputs are fetched row by row between steps of the product: all at once, they would hold up its own operands.
 template <int MR, int NV, bool Far>
 void tile(const Tile& t) {
   V::F acc[MR][NV];
@@ -69,10 +82,19 @@ void tile(const Tile& t) {
     const float* a[MR];
     IRK_UNROLL for (int i = 0; i < MR; i++) a[i] = rows[i] + t.run;
     int64_t k = -t.run;  // up to 0: the end needs no register
-    _Pragma("GCC unroll 2") for (; k != 0; k++, w += NV * V::N, ahead += t.ahead_step) {
-      if (Far) __builtin_prefetch(ahead, 0, 2);
-      multiply<MR, NV, Far>(acc, a, k, w);
+    const auto steps = [&](int64_t stop) __attribute__((always_inline)) {
+      _Pragma("GCC unroll 2") for (; k != stop; k++, w += NV * V::N, ahead += t.ahead_step) {
+        if (Far) __builtin_prefetch(ahead, 0, 2);
+        multiply<MR, NV, Far>(acc, a, k, w);
+      }
+    };
+    if (t.fetch) {
+      for (int i = 0; i < MR; i++) {
+        approach<NV>(t, i);
+        if (k <= -kApart) steps(k + kApart);
+      }
     }
+    steps(0);
   }
   finish<MR, NV>(t, acc);
 }

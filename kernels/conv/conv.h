@@ -69,6 +69,7 @@ struct ConvParams {
   int64_t nblocks;     // of a group; block b holds panels [b * panels / nblocks, ...)
   int max_rows;        // of the register tile of the widest panel
   bool prefetch;       // weights come from afar: fetch the next panel while one is in use
+  bool fetch_out;      // outputs of one tap are fetched before they are written
   bool n_major;        // item order within a group: all row blocks of a column block first
   bool window;         // windows of few channels that reach beside the input are copied to scratch
   bool planar;         // the input is [image][channel][row][column]: all windows are copied

@@ -204,6 +204,7 @@ void block(const ConvParams& p, const ConvPhase& ph, const Table& fns, void* con
     t.has_res = res != nullptr;
     t.n = n;
     t.col = c0;
+    if (kFetches) t.fetch = p.fetch_out;
     t.lo = p.act.lo;
     t.hi = p.act.hi;
     t.clips = p.act.lo != -__builtin_inff() || p.act.hi != __builtin_inff();

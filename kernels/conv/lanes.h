@@ -16,6 +16,8 @@ namespace {
 using irk::fma_lane;
 using irk::Weights;
 
+constexpr bool kFetches = false;
+
 // The end of a tile whose last vector is partly used: `acc` holds it row by row.
 IRK_NOINLINE void finish_part(const Tile& t, const float* acc, int rows, int vectors) {
   const float32x4_t lo = vdupq_n_f32(t.lo), hi = vdupq_n_f32(t.hi);

@@ -72,11 +72,12 @@ Status read_act(StepContext& ctx, const Tensor* slope, int64_t oc, ActParams* ac
 
 namespace {
 
-constexpr int64_t kCache = 512 << 10;  // part of a second-level cache that weights or activations may fill
-constexpr int64_t kFewRows = 512;      // with more, the time to fetch weights does not matter
-constexpr int64_t kNear = 64 << 10;    // weights of this size count as near
-constexpr int64_t kFewChannels = 8;    // fewer: the taps of a window are too short to be walked one by one
-constexpr int64_t kMaxTiles = 64;      // of a row block; fixed by an array in the kernel
+constexpr int64_t kCache = 512 << 10;    // part of a second-level cache that weights or activations may fill
+constexpr int64_t kFewRows = 512;        // with more, the time to fetch weights does not matter
+constexpr int64_t kNear = 64 << 10;      // weights of this size count as near
+constexpr int64_t kNearOut = 128 << 10;  // and outputs of this size
+constexpr int64_t kFewChannels = 8;      // fewer: the taps of a window are too short to be walked one by one
+constexpr int64_t kMaxTiles = 64;        // of a row block; fixed by an array in the kernel
 
 }  // namespace
 
@@ -257,6 +258,7 @@ Status plan_conv(StepContext& ctx, const ConvShape& shape, PreparedStep* out) {
   const int threads = ctx.threads_for(grains);
   // A single row takes weights as fast as they come: to fetch them ahead only costs.
   p->prefetch = tiles.prefetch && !s.by_row && m > 1 && m <= kFewRows && padded * depth * 4 > kNear;
+  p->fetch_out = tiles.prefetch && !s.by_row && depth == p->icg && m * s.oc * 4 > kNearOut;
   const int64_t width = choose_width(tiles, s.by_row ? s.ow : m, depth, p->nvec, p->prefetch);
   p->panels = ceil_div(p->nvec, width);
   if (p->prefetch && padded * depth * 4 > kCache && p->panels < 8 * threads)  // each thread its share of the panels

@@ -20,6 +20,7 @@ struct Tile {
   int64_t col, n;     // first column and number of valid ones
   int64_t res;        // residual - output in bytes, used if has_res
   bool has_res, clips;
+  bool fetch;  // outputs and residual are far: they come closer meanwhile
   float lo, hi;
   const char* ahead;   // weights to come, which the tile fetches to the second-level cache:
   int64_t ahead_step;  // `ahead_step` bytes with every step of a run

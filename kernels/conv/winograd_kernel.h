@@ -179,6 +179,7 @@ void multiply(const WinogradParams& p, const Table& fns, const float* v, const f
   t.n = width;
   t.col = t.res = 0;
   t.has_res = t.clips = false;
+  if (kFetches) t.fetch = false;
   t.lo = -__builtin_inff();
   t.hi = __builtin_inff();
   const int64_t part = size * 4 / (positions * tiles);  // bytes while one tile is computed
