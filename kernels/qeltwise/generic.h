@@ -3,6 +3,7 @@
 #pragma once
 #include "base/lanes.h"
 #include "qeltwise/qeltwise.h"
+#include "qeltwise/quantize.h"
 
 namespace {
 
@@ -149,11 +150,44 @@ struct Scale {
   }
 };
 
+// n < kStep values.
 template <class L>
-void run_quantize(void* const* bufs, const void* params, int64_t begin, int64_t end) {
-  const QeltwiseParams& p = *static_cast<const QeltwiseParams*>(params);
-  const float* x = static_cast<const float*>(bufs[0]);
-  int8_t* y = static_cast<int8_t*>(bufs[p.n_in]);
+void quantize_part(const Quantizer<L>& q, const float* x, int64_t n, int8_t* y) {
+  float rx[Quantizer<L>::kStep] = {};
+  memcpy(rx, x, static_cast<size_t>(n) * sizeof(float));
+  q(rx, y);
+}
+
+constexpr int64_t kAhead = 1024;  // floats: a page, beyond which no CPU fetches by itself
+
+// n pixels of planes that are `plane` apart.
+template <class L>
+void quantize_pixels(const Quantizer<L>& q, int64_t planes, const float* x, int64_t plane, int64_t n, int8_t* y) {
+  constexpr int64_t S = Quantizer<L>::kStep;
+  int64_t i = 0;
+  if (planes == 3)
+    for (; i + S <= n; i += S) {
+      for (int c = 0; S >= 16 && c < 3; c++)
+        for (int k = 0; k < S; k += 16) __builtin_prefetch(x + c * plane + i + k + kAhead, 0, 3);
+      q.triples(x + i, plane, y + 3 * i);
+    }
+  for (; i < n; i += S) {
+    const int64_t count = n - i < S ? n - i : S;
+    for (int64_t c = 0; c < planes; c++) {
+      int8_t t[S];
+      const float* from = x + c * plane + i;
+      if (count == S) {
+        q(from, t);
+      } else {
+        quantize_part(q, from, count, t);
+      }
+      for (int64_t k = 0; k < count; k++) y[(i + k) * planes + c] = t[k];
+    }
+  }
+}
+
+template <class L>
+void run_quantize_lanes(const QeltwiseParams& p, const float* x, int8_t* y, int64_t begin, int64_t end) {
   // Beyond +-256 any zero point saturates; so far rint is exact.
   const typename L::F far_lo = L::set(-256.0f), far_hi = L::set(256.0f);
   const typename L::I lo = L::seti(-128), hi = L::seti(127);
@@ -177,6 +211,25 @@ void run_quantize(void* const* bufs, const void* params, int64_t begin, int64_t 
       one(s, rx, ry);
       memcpy(y + o + i, ry, rest);
     }
+  });
+}
+
+template <class L>
+void run_quantize(void* const* bufs, const void* params, int64_t begin, int64_t end) {
+  const QeltwiseParams& p = *static_cast<const QeltwiseParams*>(params);
+  const float* x = static_cast<const float*>(bufs[0]);
+  int8_t* y = static_cast<int8_t*>(bufs[p.n_in]);
+  if (p.per_lane) return run_quantize_lanes<L>(p, x, y, begin, end);
+  each_block(p, begin, end, [&](int64_t row, int64_t, int64_t, int64_t o, int64_t lane, int64_t n) {
+    const Quantizer<L> q(p.m ? p.m[row % p.channels] : p.ma, p.m ? p.z[row % p.channels] : p.za);
+    if (p.planes) return quantize_pixels(q, p.planes, x + row * p.planes * p.n + lane, p.n, n, y + o * p.planes);
+    constexpr int64_t S = Quantizer<L>::kStep;
+    int64_t i = 0;
+    for (; i + S <= n; i += S) q(x + o + i, y + o + i);
+    if (i >= n) return;
+    int8_t rest[S];
+    quantize_part(q, x + o + i, n - i, rest);
+    memcpy(y + o + i, rest, static_cast<size_t>(n - i));
   });
 }
 

@@ -54,25 +54,6 @@ struct Bytes {
   }
 };
 
-void quantize(void* const* bufs, const void* params, int64_t begin, int64_t end) {
-  const QeltwiseParams& p = *static_cast<const QeltwiseParams*>(params);
-  if (p.per_lane) return run_quantize<Lanes>(bufs, params, begin, end);
-  const float* x = static_cast<const float*>(bufs[0]);
-  int8_t* y = static_cast<int8_t*>(bufs[p.n_in]);
-  each_block(p, begin, end, [&](int64_t row, int64_t, int64_t, int64_t o, int64_t, int64_t n) {
-    const float m = p.m ? p.m[row % p.channels] : p.ma;
-    const int16x8_t z = vdupq_n_s16(static_cast<int16_t>(p.m ? p.z[row % p.channels] : p.za));
-    // The conversion saturates and makes NaN zero; each narrowing saturates.
-    sixteens(x + o, y + o, n, [&](const float* from, int8_t* to) IRK_LAMBDA {
-      int32x4_t q[4];
-      irk::unroll<4>([&](auto i) IRK_LAMBDA { q[i] = vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(from + 4 * i), m)); });
-      const int16x8_t a = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(q[0]), q[1]), z);
-      const int16x8_t b = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(q[2]), q[3]), z);
-      vst1q_s8(to, vqmovn_high_s16(vqmovn_s16(a), b));
-    });
-  });
-}
-
 void dequantize(void* const* bufs, const void* params, int64_t begin, int64_t end) {
   const QeltwiseParams& p = *static_cast<const QeltwiseParams*>(params);
   if (p.per_lane) return run_dequantize<Lanes>(bufs, params, begin, end);
@@ -152,7 +133,7 @@ struct Multiply {
 
 }  // namespace
 
-IRK_QELTWISE(quantize, neon, quantize)
+IRK_QELTWISE(quantize, neon, run_quantize<Lanes>)
 IRK_QELTWISE(dequantize, neon, dequantize)
 IRK_QELTWISE(requantize, neon, requantize)
 IRK_QELTWISE(add, neon, binary<Add>)

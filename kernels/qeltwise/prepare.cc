@@ -1,4 +1,5 @@
 // attrs: op "quantize" | "dequantize": m (1/s or s), z; or inputs m f32[C], z i32[C] and axis for one a channel
+//        op "quantize", planar, if there: x is [N, C, H, W], y is [N, H, W, C]
 //        op "requantize": m, zx, zy, lo, hi
 //        op "add": ma, mb, za, zb, zy, lo, hi, sa, sb (element strides of a and b along the output's axes)
 //        op "mul": ma, za, zb, zy, lo, hi, sa, sb
@@ -74,6 +75,18 @@ Status per_axis(const StepContext& ctx, QeltwiseParams* p) {
   return {};
 }
 
+Status prepare_planar(const StepContext& ctx, QeltwiseParams* p) {
+  IRK_TRY(ctx.want_in(0, DType::f32, 4));
+  IRK_TRY(ctx.want_out(0, DType::i8, 4));
+  const int64_t *x = ctx.in[0]->dims, *y = ctx.out[0]->dims;
+  if (p->m || x[0] != y[0] || x[1] != y[3] || x[2] != y[1] || x[3] != y[2])
+    return fail(Code::bad_file, "%s: qeltwise: this image can't be quantized by planes", ctx.loc);
+  p->planes = x[1];
+  p->n = x[2] * x[3];
+  p->dims[0] = x[0];
+  return {};
+}
+
 Status prepare_unary(const StepContext& ctx, const char* op, QeltwiseParams* p) {
   IRK_TRY(want_same_count(ctx));
   p->n = ctx.out[0]->count;
@@ -88,10 +101,11 @@ Status prepare_unary(const StepContext& ctx, const char* op, QeltwiseParams* p) 
     IRK_TRY(strcmp(op, "quantize") == 0 ? ctx.attr_f32("m", &p->ma) : attr_multiplier(ctx, "m", &p->ma));
     IRK_TRY(attr_q(ctx, "z", &p->za));
   }
+  p->rank = 1;
   p->step_a = 1;
   p->dims[0] = ctx.out[0]->count / p->n;
+  if (ctx.has("planar") && strcmp(op, "quantize") == 0) IRK_TRY(prepare_planar(ctx, p));
   p->sa[0] = p->n;
-  p->rank = 1;
   return {};
 }
 
@@ -172,7 +186,7 @@ Status irk_prepare_qeltwise(StepContext& ctx, PreparedStep* step) {
   step->params = p;
   step->items = p->blocks;
   for (int i = 0; i < p->rank; i++) step->items *= p->dims[i];
-  step->grain = 16384 / (p->n < p->block ? p->n : p->block) + 1;
+  step->grain = 16384 / ((p->n < p->block ? p->n : p->block) * (p->planes ? p->planes : 1)) + 1;
   step->kernel = quantize     ? IRK_KERNEL_NAME("qeltwise.quantize", row)
                  : dequantize ? IRK_KERNEL_NAME("qeltwise.dequantize", row)
                  : requantize ? IRK_KERNEL_NAME("qeltwise.requantize", row)

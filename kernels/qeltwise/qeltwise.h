@@ -10,6 +10,8 @@ struct QeltwiseParams {
   int64_t dims[kMaxRank], sa[kMaxRank], sb[kMaxRank];
   int64_t n, step_a, step_b;
   int64_t block, blocks;
+  // quantize: 0, or the planes of an image, which become channels-last pixels; rows are then those of an image.
+  int64_t planes;
   int n_in;
   // a: q - za times ma (quantize: x times ma), b likewise; sums are rounded, moved by zy and clamped to lo..hi.
   float ma, mb;

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import irkit
 from irkit.backend import select as selection
 from irkit.backend.executable import instantiate
 from irkit.backend.plan import make_plan
@@ -91,3 +92,31 @@ def test_an_image_with_two_readers_is_turned_around_once() -> None:
     g.emit(return_, *ys)
     doc = make_plan(optimize(g, LOWER), Target.parse("x86_64-fp32")).document
     assert [s["family"] for s in doc["steps"]] == ["move", "conv", "conv", "move", "move"]
+
+
+def int8_net(channels: int, target: str) -> tuple[list[str], list[str], Array]:
+    """Families, notes and the answer of a conv2d on a row-major image, compiled to int8."""
+    rng = np.random.default_rng(3)
+    g = Graph()
+    x = g.add_input(TensorType((1, channels, 21, 17)), "x")
+    w = rng.standard_normal((8, channels, 3, 3)).astype(np.float32)
+    y = g.emit(conv2d, x, g.emit(const, value=w).result, pads=(1, 1, 1, 1), loc="first").result
+    g.emit(return_, g.emit(relu, y).result)
+    data = [rng.standard_normal((1, channels, 21, 17)).astype(np.float32) for _ in range(32)]
+    exe = irkit.compile(g, target=target, calibration=data)
+    return [s["family"] for s in exe.plan.document["steps"]], [r.note for r in exe.plan.rows], exe(data[0])
+
+
+def test_quantize_makes_pixels_of_planes(monkeypatch: pytest.MonkeyPatch) -> None:
+    families, notes, y = int8_net(3, "x86_64-int8")
+    assert families[:2] == ["qeltwise", "qconv"]
+    assert notes[0] == f"channels last on the way, saves {2 * 3 * 21 * 17 / 1e3:.1f} KB"
+    monkeypatch.setattr(selection, "read_planar", lambda steps, arch: steps)
+    families, _, other = int8_net(3, "x86_64-int8")
+    assert families[:3] == ["qeltwise", "move", "qconv"] and same_bits(y, other)
+
+
+@pytest.mark.parametrize(("channels", "target"), [(4, "x86_64-int8"), (3, "arm64-int8")])
+def test_other_planes_are_turned_around_after_quantize(channels: int, target: str) -> None:
+    families, _, _ = int8_net(channels, target)
+    assert families[:3] == ["qeltwise", "move", "qconv"]

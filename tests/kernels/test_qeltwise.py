@@ -56,6 +56,16 @@ def test_quantize_rounds_ties_to_even_and_saturates(isa: str) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
+def test_planes_become_pixels_on_the_way(isa: str) -> None:
+    special = np.float32([np.nan, np.inf, -np.inf, 3e38, -3e38, 0.5, -0.5, 1.5])
+    for n, c, h, w in itertools.product((1, 2), (1, 2, 3, 4, 7), (1, 5), (*range(1, 40), 63, 64, 65, 127, 129, 410)):
+        x = rng.normal(0, 60, (n, c, h, w)).astype(np.float32)
+        x.flat[: min(8, x.size)] = special[: x.size]
+        y = {"quant": Quant.per_tensor(0.5, int(rng.integers(-128, 128)))}
+        check(quantize, [x], y, isa, threads=1 + w % 2, result_order=NHWC)
+
+
+@pytest.mark.parametrize("isa", ISAS)
 def test_all_sizes(isa: str) -> None:
     for n in SIZES:
         y = {"quant": Quant.per_tensor(0.07, 5)}
@@ -104,6 +114,15 @@ def test_dequantize_along_every_axis(isa: str) -> None:
             check(dequantize, [x], {}, isa)
             if len(shape) == 4:
                 check(dequantize, [x], {}, isa, orders={0: NHWC}, result_order=NHWC)
+
+
+def test_images_that_do_not_fit_are_refused() -> None:
+    op, given = make_op(quantize, [np.ones((1, 3, 4, 5), np.float32)], {"quant": Quant.per_tensor(0.1)})
+    step = lower(op)
+    assert step is not None
+    step.attrs["planar"] = 1  # but the result is stored like the image
+    with pytest.raises(ArtifactError, match="by planes"):
+        run_step(step, given)
 
 
 @pytest.mark.parametrize(

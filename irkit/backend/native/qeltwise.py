@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from irkit.backend.kernel import Const, Step, StepInput, lowering
+from irkit.backend.native.anchor import NHWC
 from irkit.backend.native.move import broadcast_strides
+from irkit.backend.storage import is_row_major
 from irkit.ir.graph import Operation, Value
 from irkit.ir.types import DType, Quant
 from irkit.ops import dequantize, qadd, qmul, quantize, requantize
@@ -25,14 +28,17 @@ def quant_of(v: Value) -> Quant:
 def lower_unary(op: Operation) -> Step | None:
     """One tensor between real numbers and int8, or between two scales."""
     v, y = op.operand("x"), op.result
-    if v.type.memory_axes != y.type.memory_axes or v.type.size == 0:
+    turned = op.opdef is quantize and y.type.order == NHWC and is_row_major(v.type)
+    same = v.type.memory_axes == y.type.memory_axes
+    if not (same or turned) or v.type.size == 0:
         return None
     inputs: list[StepInput] = [v]
     if op.opdef is quantize:
         q = quant_of(y)
         with np.errstate(over="ignore"):  # may be infinite: zeros become NaN, and so the zero point
             m = float(multiplier(1.0, over=q.scale[0]))
-        return Step("qeltwise", inputs, [y], {"op": "quantize", "m": m, "z": q.zero[0]})
+        attrs: dict[str, Any] = {"op": "quantize", "m": m, "z": q.zero[0]}
+        return Step("qeltwise", inputs, [y], attrs if same else {**attrs, "planar": 1})
     if v.type.dtype is not DType.I8:
         return None
     q = quant_of(v)
