@@ -1,11 +1,11 @@
-// chain: a depthwise convolution with the convolution before it, the 1x1 convolution after it, or both, row by row: the
-// wide tensors between them live in a few rows of scratch instead of going through memory.
+// chain: a depthwise convolution with the convolution before it, the 1x1 convolution after it, or both, a few rows at a
+// time: the wide tensors between them live in scratch instead of going through memory.
 //
 // Inputs: x; w, bias, slope of the first convolution; of the depthwise one; of the last one; residual of the last
 // stage. Attributes: "a", "b", "c" with the attributes of the three steps (conv, dwconv, conv); "a" or "c" may be
-// absent. A work item is a band of output rows. The first convolution fills a ring of rows as the depthwise window
-// moves down; at the start of a band the rows that the band before has had are computed again. Each stage does what its
-// own step would do, so the bits are the same.
+// absent. Output rows are made in blocks. The first convolution, in blocks of its own, fills a ring of rows as the
+// depthwise windows move down; at the start of a work item, rows that the item before has had are computed again. Each
+// stage does what its own step would do, so the bits are the same.
 #include <string.h>
 
 #include "base/ints.h"
@@ -20,40 +20,79 @@ namespace irk {
 
 namespace {
 
+// Of a block of rows: so many pixels spread what a call costs; and a pair of wider rows shares loads (dwconv).
+constexpr int64_t kPixels = 128, kPairPixels = 224;
+// Bytes between the stages, of each thread: beyond, the second-level cache and the memory promise get tight.
+#if defined(__x86_64__)
+constexpr int64_t kBytes = 384 << 10;
+#else
+constexpr int64_t kBytes = 256 << 10;
+#endif
+
 enum ChainBuf { kX = 0, kA = 1, kB = 4, kC = 7, kResidual = 10, kOut = 11, kScratch = 12 };
 
 struct ChainParams {
-  PreparedStep a, b, c;  // fn null where absent
-  int64_t n, oh, bands;
-  int64_t mid_h;                // rows of the first convolution's output
-  int64_t step, pad, span;      // of the depthwise window, in rows
-  int64_t b_blocks;             // items of a row of the depthwise convolution
-  int64_t ring, row, step_mem;  // scratch offsets in bytes
+  PreparedStep a, b, c;   // fn null where absent
+  int64_t n, blocks;      // blocks of output rows in an image
+  int64_t pieces;         // work items of an image
+  int64_t rows, a_rows;   // of such a block; of an item of the first convolution
+  int64_t mid_h;          // rows of the first convolution's output
+  int64_t step, pad;      // of the depthwise window, in rows
+  int64_t need, ring;     // input rows of the windows of a block, and those that scratch holds
+  int64_t b_items;        // of a block of the depthwise convolution
+  int64_t row, step_mem;  // scratch offsets in bytes; the ring is at 0
 };
 
 void run_chain(void* const* bufs, const void* params, int64_t begin, int64_t end) {
   const ChainParams& p = *static_cast<const ChainParams*>(params);
   char* scratch = static_cast<char*>(bufs[kScratch]);
-  void *ring = scratch + p.ring, *row = scratch + p.row, *own = scratch + p.step_mem;
+  void *ring = scratch, *row = scratch + p.row, *own = scratch + p.step_mem;
   const bool has_a = p.a.fn, has_c = p.c.fn;
   void* a[] = {bufs[kX], nullptr, nullptr, nullptr, nullptr, ring, own};
   void* b[] = {has_a ? ring : bufs[kX], nullptr, nullptr, nullptr, nullptr, has_c ? row : bufs[kOut], own};
   void* c[] = {row, nullptr, nullptr, bufs[kResidual], nullptr, bufs[kOut], own};
-  int64_t image = -1, next = 0;  // the ring holds the rows of `image` before `next` that the window still needs
+  int64_t image = -1, next = 0;  // the ring holds the rows of `image` before `next` that the windows still need
   for (int64_t item = begin; item < end; item++) {
-    const int64_t band = item % p.bands, n = item / p.bands;
+    const int64_t piece = item % p.pieces, n = item / p.pieces;
     if (n != image) image = n, next = 0;
-    for (int64_t i = band * p.oh / p.bands; i < (band + 1) * p.oh / p.bands; i++) {
-      const int64_t top = i * p.step - p.pad;
+    for (int64_t i = piece * p.blocks / p.pieces; i < (piece + 1) * p.blocks / p.pieces; i++) {
       if (has_a) {
-        const int64_t stop = min64(top + p.span, p.mid_h);
-        for (next = max64(next, top); next < stop; next++)
-          p.a.fn(a, p.a.params, n * p.mid_h + next, n * p.mid_h + next + 1);
+        const int64_t top = max64(i * p.rows * p.step - p.pad, 0);
+        const int64_t stop = min64(i * p.rows * p.step - p.pad + p.need, p.mid_h);
+        for (next = max64(next, top / p.a_rows * p.a_rows); next < stop; next += p.a_rows) {
+          const int64_t at = (n * p.mid_h + next) / p.a_rows;
+          p.a.fn(a, p.a.params, at, at + 1);
+        }
       }
-      const int64_t at = n * p.oh + i;
-      p.b.fn(b, p.b.params, at * p.b_blocks, (at + 1) * p.b_blocks);
+      const int64_t at = n * p.blocks + i;
+      p.b.fn(b, p.b.params, at * p.b_items, (at + 1) * p.b_items);
       if (has_c) p.c.fn(c, p.c.params, at, at + 1);
     }
+  }
+}
+
+// The largest divisor of h that is no more than `most`, but at least 1.
+int64_t divisor(int64_t h, int64_t most) {
+  int64_t d = max64(1, min64(h, most));
+  while (h % d) d--;
+  return d;
+}
+
+int64_t most_rows(int64_t w) { return min64(kPairPixels / w, max64(2, kPixels / w)); }
+
+// Rows of the blocks of all stages and of the ring: no more than kBytes allow and threads can share evenly.
+void choose_blocks(const ConvShape& s, int threads, bool has_a, bool has_c, ChainParams* p) {
+  const int64_t span = (s.kh - 1) * s.dilation[0] + 1;
+  for (int64_t most = most_rows(s.ow);; most = p->rows - 1) {
+    p->rows = divisor(s.oh, most);
+    p->need = (p->rows - 1) * s.stride[0] + span;
+    p->a_rows = divisor(s.ih, min64(p->rows * s.stride[0], most_rows(s.iw)));
+    // What is needed begins anywhere in a block of the first convolution, whose blocks are in the ring as a whole.
+    p->ring = min64(round_up(p->need + p->a_rows - 1, p->a_rows), s.n * s.ih);
+    const int64_t bytes = (has_a ? p->ring * s.iw : 0) + (has_c ? p->rows * s.ow : 0);
+    p->blocks = s.oh / p->rows;
+    const bool even = p->blocks % threads == 0 || p->blocks >= 8 * threads;
+    if (p->rows == 1 || (even && bytes * s.ic * 4 <= kBytes)) return;
   }
 }
 
@@ -126,32 +165,32 @@ Status irk_prepare_chain(StepContext& ctx, PreparedStep* out) {
   }
   if (has_c) IRK_TRY(stage_output(b, &thin));
   IRK_TRY(read_conv(b, &sb));
-  p->n = sb.n, p->oh = sb.oh, p->mid_h = sb.ih;
-  p->step = sb.stride[0], p->pad = sb.pad[0], p->span = (sb.kh - 1) * sb.dilation[0] + 1;
-  sa.by_row = sb.by_row = sc.by_row = true;
+  choose_blocks(sb, ctx.threads, has_a, has_c, p);
+  p->n = sb.n, p->mid_h = sb.ih;
+  p->step = sb.stride[0], p->pad = sb.pad[0];
+  sb.band = sc.band = p->rows;
   if (has_a) {
-    sa.out_rows = sb.in_rows = min64(p->span, sb.n * sb.ih);
+    sa.band = p->a_rows;
+    sa.out_rows = sb.in_rows = p->ring;
     IRK_TRY(plan_conv(a, sa, &p->a));
   }
-  if (has_c) sb.out_rows = 1;
-  IRK_TRY(plan_dwconv(b, sb, &p->b, &p->b_blocks));
+  if (has_c) sb.out_rows = p->rows;
+  IRK_TRY(plan_dwconv(b, sb, &p->b, &p->b_items));
   if (has_c) {
     IRK_TRY(read_conv(c, &sc));
     if (sc.kh != 1 || sc.kw != 1 || sc.stride[0] != 1 || sc.stride[1] != 1 || sc.oh != sb.oh || sc.ow != sb.ow)
       return fail(Code::bad_file, "%s: the last stage of a chain must be a 1x1 convolution", ctx.loc);
-    sc.by_row = true;
-    sc.in_rows = 1;
+    sc.band = sc.in_rows = p->rows;
     IRK_TRY(plan_conv(c, sc, &p->c));
   }
-  p->bands = ctx.threads > 1 ? min64(p->oh, 2 * ctx.threads) : 1;
-  const int64_t ring = has_a ? round_up(sa.out_rows * sb.iw * sb.ic * 4, 64) : 0;
-  const int64_t row = has_c ? round_up(sb.ow * sb.oc * 4, 64) : 0;
-  p->ring = 0;
+  p->pieces = ctx.threads > 1 ? min64(p->blocks, 2 * ctx.threads) : 1;
+  const int64_t ring = has_a ? round_up(p->ring * sb.iw * sb.ic * 4, 64) : 0;
+  const int64_t row = has_c ? round_up(p->rows * sb.ow * sb.oc * 4, 64) : 0;
   p->row = ring;
   p->step_mem = ring + row;
   out->fn = run_chain;
   out->params = p;
-  out->items = p->n * p->bands;
+  out->items = p->n * p->pieces;
   out->grain = 1;
   out->grains = p->a.grains + p->b.grains + p->c.grains;
   out->scratch = ring + row + max64(p->a.scratch, max64(p->b.scratch, p->c.scratch));

@@ -144,7 +144,7 @@ Status plan_few(StepContext& ctx, const ConvShape& s, const KernelRow* row, cons
   while (rows < s.oh && copied(s, rows + 1) * p->row * 4 <= (s.planar ? kPlanarBytes : kBandBytes)) rows++;
   p->bands = ceil_div(s.oh, rows);
   if (ctx.threads > 1) p->bands = max64(p->bands, min64(s.oh, ceil_div(4 * ctx.threads, s.n)));
-  if (s.by_row) p->bands = s.oh;
+  if (s.band) p->bands = s.oh / s.band;
   const int64_t band = ceil_div(s.oh, p->bands);
   *params = p;
   out->items = s.n * p->bands;

@@ -207,7 +207,7 @@ double grains_of(const ConvShape& s, int64_t m, int64_t depth) {
 Status plan_conv(StepContext& ctx, const ConvShape& shape, PreparedStep* out) {
   ConvShape s = shape;
   const bool flat = pointwise(s);
-  if (flat && !s.by_row) {  // all pixels make one row
+  if (flat && !s.band) {  // all pixels make one row
     s.iw = s.ow = s.n * s.oh * s.ow;
     s.n = s.ih = s.oh = 1;
   }
@@ -257,9 +257,9 @@ Status plan_conv(StepContext& ctx, const ConvShape& shape, PreparedStep* out) {
   const double grains = grains_of(s, m, depth);
   const int threads = ctx.threads_for(grains);
   // A single row takes weights as fast as they come: to fetch them ahead only costs.
-  p->prefetch = tiles.prefetch && !s.by_row && m > 1 && m <= kFewRows && padded * depth * 4 > kNear;
-  p->fetch_out = tiles.prefetch && !s.by_row && depth == p->icg && m * s.oc * 4 > kNearOut;
-  const int64_t width = choose_width(tiles, s.by_row ? s.ow : m, depth, p->nvec, p->prefetch);
+  p->prefetch = tiles.prefetch && !s.band && m > 1 && m <= kFewRows && padded * depth * 4 > kNear;
+  p->fetch_out = tiles.prefetch && !s.band && depth == p->icg && m * s.oc * 4 > kNearOut;
+  const int64_t width = choose_width(tiles, s.band ? s.band * s.ow : m, depth, p->nvec, p->prefetch);
   p->panels = ceil_div(p->nvec, width);
   if (p->prefetch && padded * depth * 4 > kCache && p->panels < 8 * threads)  // each thread its share of the panels
     p->panels = min64(p->nvec, ceil_div(p->panels, threads) * threads);
@@ -318,18 +318,18 @@ Status plan_conv(StepContext& ctx, const ConvShape& shape, PreparedStep* out) {
     const int64_t columns = p->n_major ? p->panels : 1, want = (p->n_major ? 4 : 8) * threads;
     tiles_per_block = max64(1, min64(tiles_per_block, all_tiles * s.groups * nph * columns / want));
   }
-  if (s.by_row && (s.groups != 1 || s.transposed || ceil_div(s.ow, p->max_rows) > kMaxTiles))
+  if (s.band && (s.groups != 1 || s.transposed || ceil_div(s.band * s.ow, p->max_rows) > kMaxTiles))
     return fail(Code::unsupported, "%s: convolution can't run row by row", ctx.loc);
-  if (s.by_row) p->n_major = false;
+  if (s.band) p->n_major = false;
   for (int64_t r = 0; r < nph; r++) {
     ConvPhase& ph = phases[r];
-    ph.mblocks = s.by_row ? s.n * s.oh : ceil_div(ph.m, tiles_per_block * p->max_rows);
+    ph.mblocks = s.band ? s.n * s.oh / s.band : ceil_div(ph.m, tiles_per_block * p->max_rows);
     p->block_rows = max64(p->block_rows, ceil_div(ph.m, ph.mblocks));
   }
   const int64_t row_items = phases[0].mblocks * s.groups * nph;
   const int64_t want = threads > 1 ? 8 * threads : 1;
   if (threads == 1 && phases[0].mblocks == 1) p->n_major = false;  // one block of rows: the same order in one item
-  p->nblocks = p->n_major ? p->panels : s.by_row || row_items >= want ? 1 : min64(p->panels, ceil_div(want, row_items));
+  p->nblocks = p->n_major ? p->panels : s.band || row_items >= want ? 1 : min64(p->panels, ceil_div(want, row_items));
   for (int64_t r = 0; r < nph; r++) {
     phases[r].first_item = first_item;
     first_item += phases[r].mblocks * p->nblocks * s.groups;

@@ -13,9 +13,9 @@ struct ConvShape {
   int64_t stride[2], dilation[2], pad[2];  // pad: top, left
   bool transposed;                         // stride spreads the input; pad crops the output
   bool planar;                             // the input is [n][ic][ih][iw]
-  // For kernels/chain: work item i is output row i of all images (dwconv: one item for each channel block of a row),
-  // and buffers hold in_rows and out_rows rows (0: all), row r at r % rows.
-  bool by_row;
+  // For kernels/chain, else 0: output rows of a work item (dwconv: of an item for each channel block), a divisor of
+  // oh; and rows that the buffers hold (0: all), row r at r % rows. Items' rows lie one after the other there.
+  int64_t band;
   int64_t in_rows, out_rows;
 };
 
@@ -59,7 +59,7 @@ const ConvTiles& tiles_of(Isa isa);
 int64_t choose_width(const ConvTiles& t, int64_t m, int64_t k, int64_t nvec, bool far);
 
 // Plans a depthwise step (dwconv/prepare.cc) with the same inputs; `blocks` gets the channel blocks, the items of a
-// row.
+// band.
 Status plan_dwconv(StepContext& ctx, const ConvShape& s, PreparedStep* out, int64_t* blocks);
 
 }  // namespace irk

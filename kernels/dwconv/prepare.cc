@@ -22,9 +22,9 @@ constexpr int64_t kFirstLevel = 24 << 10;  // bytes of input rows that a channel
 //   the order of memory is what the hardware prefetches;
 // - where the columns of a vector's window rows, at a distance of 2 to the n bytes, all fall into a few sets of the
 //   first-level cache;
-// - in chains, which ask for one row at a time: it has to load the (few) weights of a 3x3 kernel again for each.
+// - in chains, which ask for few rows at a time: it has to load the (few) weights of a 3x3 kernel again for each.
 bool memory_order(const ConvShape& s) {
-  if (s.by_row) return s.kw == 3;
+  if (s.band) return s.kw == 3;
   const int64_t bytes = (s.ih * s.iw + s.oh * s.ow) * s.ic * 4, pixel = s.ic * 4;
   if (bytes > (s.stride[1] > 1 ? 3 << 17 : 3 << 19)) return true;
   constexpr int64_t kLine = 64, kSets = 64, kWays = 12;
@@ -97,7 +97,7 @@ Status plan_dwconv(StepContext& ctx, const ConvShape& s, PreparedStep* out, int6
   const double macs = 1.0 + static_cast<double>(s.n * s.oh * s.ow * padded) * static_cast<double>(taps);
   const int threads = ctx.threads_for(macs / kMacsOfGrain);
   const int64_t want = max64(1, ceil_div((x86 ? 4 : 8) * threads, p->cblocks * s.n));
-  p->bands = s.by_row ? s.oh : threads > 1 ? min64(s.oh, want) : 1;
+  p->bands = s.band ? s.oh / s.band : threads > 1 ? min64(s.oh, want) : 1;
   *blocks = p->cblocks;
   out->fn = row->fn;
   out->params = p;

@@ -83,6 +83,24 @@ def test_random_chains(seed: int) -> None:
     check(x, a, b, last, bool(rng.integers(2)) and has_c, rng)
 
 
+@pytest.mark.parametrize("seed", range(24))
+def test_blocks_of_rows(seed: int) -> None:
+    """Images of several blocks of rows: of few pixels, or of many channels, which make a block's bytes."""
+    rng = np.random.default_rng(seed)
+    has_a, has_c = [(True, True), (True, False), (False, True)][seed % 3]
+    n, wide = int(rng.integers(1, 3)), seed % 4 == 0
+    h = int(rng.choice([12, 14, 17, 24, 28]))
+    w = int(rng.integers(8, 20) if wide else rng.integers(40, 120))
+    mid = int(rng.integers(300, 450) if wide else rng.integers(1, 20))
+    k, stride = int(rng.choice([3, 5])), int(rng.choice([1, 1, 2, 3]))
+    x = normal(rng, n, h, w, int(rng.integers(1, 20)) if has_a else mid)
+    first = stage(rng, (mid, 1, 1, x.shape[3]), 1, "clip") if has_a else None
+    pads = [k // 2, k // 2, *(int(v) for v in rng.integers(0, k // 2 + 1, 2))]
+    b = stage(rng, (mid, k, k, 1), mid, "clip", pads=pads, strides=[stride] * 2)
+    last = stage(rng, (int(rng.integers(1, 20)), 1, 1, mid), 1, "none") if has_c else None
+    check(x, first, b, last, bool(rng.integers(2)) and has_c, rng)
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_inverted_residual(stride: int) -> None:
     rng = np.random.default_rng(stride)
