@@ -19,7 +19,7 @@ long long ll(int64_t v) { return static_cast<long long>(v); }
 // so that it takes no more memory than it has bytes.
 void* alloc_pages(int64_t bytes) {
   constexpr int64_t kHuge = 2 << 20;
-  const bool big = bytes >= 2 * kHuge;
+  const bool big = bytes >= kHuge;
   void* p = nullptr;
   const int64_t size = round_up(bytes > 0 ? bytes : 1, 64);
   if (posix_memalign(&p, static_cast<size_t>(big ? kHuge : kScratchAlign), static_cast<size_t>(size)) != 0)

@@ -287,16 +287,19 @@ Status FileBytes::map(const char* path) {
       data_ = static_cast<uint8_t*>(p);
       size_ = st.st_size;
       kind_ = Kind::mapped;
-      const int64_t even = size_ / kMostPieces / kPieceBytes * kPieceBytes;
-      map_in_pieces(p, static_cast<size_t>(size_), static_cast<size_t>(kPieceBytes + even));
+      piece_ = kPieceBytes + size_ / kMostPieces / kPieceBytes * kPieceBytes;
+      map_in_pieces(p, static_cast<size_t>(size_), static_cast<size_t>(piece_));
     }
   }
   close(fd);
   return s;
 }
 
-void FileBytes::drop_pages() const {
-  if (kind_ == Kind::mapped) madvise(const_cast<uint8_t*>(data_), static_cast<size_t>(size_), MADV_DONTNEED);
+void FileBytes::drop_pages(const void* begin, int64_t bytes) const {
+  const uint8_t* const from = static_cast<const uint8_t*>(begin);
+  if (kind_ != Kind::mapped || from < data_ || bytes <= 0 || bytes > size_ - (from - data_)) return;
+  const int64_t first = (from - data_) / piece_ * piece_, end = (from - data_ + bytes + piece_ - 1) / piece_ * piece_;
+  madvise(const_cast<uint8_t*>(data_) + first, static_cast<size_t>((end < size_ ? end : size_) - first), MADV_DONTNEED);
 }
 
 Status FileBytes::copy(const void* data, int64_t size) {

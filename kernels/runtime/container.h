@@ -61,15 +61,18 @@ class FileBytes {
   int64_t size() const { return size_; }
   // Bytes that reading one brings into memory, or more in large files.
   static constexpr int64_t kPieceBytes = 64 << 10;
-  // Gives the memory of a mapping's pages back: what is read again comes from the file again.
-  void drop_pages() const;
+  // Gives the memory of a mapping's pages back, all or those around some bytes: what is read again comes from the file
+  // again.
+  void drop_pages() const { drop_pages(data_, size_); }
+  void drop_pages(const void* begin, int64_t bytes) const;
 
  private:
   void release();
   enum class Kind { owned, mapped, borrowed };
-  static constexpr int64_t kMostPieces = 1024;
+  static constexpr int64_t kMostPieces = 256;
   const uint8_t* data_ = nullptr;
   int64_t size_ = 0;
+  int64_t piece_ = kPieceBytes;  // of the mapping at hand
   Kind kind_ = Kind::owned;
 };
 

@@ -23,6 +23,9 @@ class StepAllocator {
   StepAllocator(const StepAllocator&) = delete;
   StepAllocator& operator=(const StepAllocator&) = delete;
   ~StepAllocator();
+  // Before the first alloc: about so many bytes will be asked for. Of what was not, trim() gives the memory back.
+  void expect(int64_t bytes);
+  void trim();
   void* alloc(int64_t bytes, int64_t align = 64);  // null when out of memory
   // For reading only: `bytes` bytes of this value, shared by all who ask. Zeros take no memory, however many.
   const void* filled(int8_t value, int64_t bytes);
@@ -37,6 +40,7 @@ class StepAllocator {
   Block* head_ = nullptr;
   char* free_ = nullptr;  // of the last chunk: what follows, and how many bytes of it
   int64_t left_ = 0;
+  char* end_ = nullptr;  // of the chunk that expect() made
   int64_t bytes_ = 0;
   Fill fills_[256] = {};  // the longest of each value
 };

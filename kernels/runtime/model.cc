@@ -6,6 +6,7 @@
 
 #include "base/cpu.h"
 #include "base/fpenv.h"
+#include "base/ints.h"
 #include "base/xxh64.h"
 #include "runtime/limits.h"
 #include "runtime/registry.h"
@@ -22,8 +23,6 @@ const char* host_family(const char* family) {
     if (strcmp(f, family) == 0) return f;
   return nullptr;
 }
-
-constexpr int64_t kDropBytes = 1 << 18;  // of the file in memory, after which its pages are given back
 
 }  // namespace
 
@@ -138,35 +137,83 @@ int heaviest_first(const void* a, const void* b) {
 
 }  // namespace
 
+// Gives back the pages of constants: small ones, which share pages, some together.
+class Model::Dropper {
+ public:
+  explicit Dropper(const FileBytes& file) : file_(file) {}
+  void drop(const void* data, int64_t bytes) {
+    constexpr int64_t kSmall = 16 << 10, kMost = 256 << 10;
+    if (bytes >= kSmall) {
+      file_.drop_pages(data, bytes);
+      return;
+    }
+    const char *const begin = static_cast<const char*>(data), *const end = begin + bytes;
+    if (!begin_ || begin < begin_) begin_ = begin;
+    if (!end_ || end > end_) end_ = end;
+    waiting_ += bytes + kSmall;  // and what is read with it
+    if (waiting_ < kMost) return;
+    file_.drop_pages(begin_, end_ - begin_);
+    begin_ = end_ = nullptr;
+    waiting_ = 0;
+  }
+
+ private:
+  const FileBytes& file_;
+  const char *begin_ = nullptr, *end_ = nullptr;
+  int64_t waiting_ = 0;
+};
+
 // Kernels have their own copies of most constants. With the file's pages beside them weights would be there twice, so
-// pages are given back as steps are done; the steps with most of them come first, while there are few copies.
+// pages are given back as steps are done. At first all are in memory, read for the checksum; the steps with most
+// weights come first, while there are few copies, and for the first of them as much is given back that will be read
+// again later.
 Status Model::prepare_steps() {
   Array<Weight> order;
   if (!order.alloc(steps_.size())) return fail(Code::out_of_memory, "out of memory for %lld steps", ll(steps_.size()));
+  int64_t all = 0;
   for (int64_t i = 0; i < steps_.size(); i++) {
     const PlanStep& p = plan_.steps[i];
     steps_[i].bufs = n_bufs_;
     steps_[i].n_bufs = p.n_in + p.n_out + 1;
     n_bufs_ += steps_[i].n_bufs;
     order[i] = {0, i};
+    if (host_family(p.family)) continue;
     for (int k = 0; k < p.n_in; k++) {
       const int32_t t = plan_.operands[p.operands + k];
-      if (t >= 0 && plan_.tensors[t].place == Place::constant)
-        order[i].bytes += plan_.tensors[t].t.bytes + FileBytes::kPieceBytes;
+      if (t >= 0 && plan_.tensors[t].place == Place::constant) order[i].bytes += plan_.tensors[t].t.bytes;
     }
+    all += order[i].bytes;
   }
   if (order.size() > 1) qsort(order.data(), static_cast<size_t>(order.size()), sizeof(Weight), heaviest_first);
-  bytes_.drop_pages();
-  int64_t read = 0;
+  Dropper read(bytes_);
+  int64_t dropped = 0;
+  // Copies are larger than weights by as much as a huge page; some bytes may well be there twice.
+  constexpr int64_t kHuge = 2 << 20, kSpare = 256 << 10;
+  const int64_t twice = order.size() > 0 ? order[0].bytes + (all < kHuge ? -kSpare : kHuge) : 0;
+  for (int64_t i = order.size(); i-- > 1 && dropped < twice;) dropped += drop_weights(order[i].step, &read);
+  int64_t constants = 0;
+  for (int64_t i = 0; i < consts_.size(); i++) constants += consts_[i].tensor.bytes;
+  blocks_.expect(min64(all, constants));
   for (const Weight& w : order) {
     IRK_TRY(prepare_step(w.step));
-    read += w.bytes;
-    if (read < kDropBytes) continue;
-    bytes_.drop_pages();
-    read = 0;
+    drop_weights(w.step, &read);
   }
   bytes_.drop_pages();
+  blocks_.trim();
   return Status();
+}
+
+// Tells how many bytes these were.
+int64_t Model::drop_weights(int64_t step, Dropper* read) {
+  const PlanStep& p = plan_.steps[step];
+  int64_t bytes = 0;
+  for (int k = 0; k < p.n_in; k++) {
+    const int32_t t = plan_.operands[p.operands + k];
+    if (t < 0 || plan_.tensors[t].place != Place::constant) continue;
+    read->drop(plan_.tensors[t].t.data, plan_.tensors[t].t.bytes);
+    bytes += plan_.tensors[t].t.bytes;
+  }
+  return bytes;
 }
 
 Status Model::prepare_step(int64_t i) {

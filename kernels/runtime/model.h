@@ -93,12 +93,14 @@ class Model : public OnHeap {
     bool input;
   };
   struct Context;
+  class Dropper;
 
   Model() = default;
   static Status create(Model** out);
   Status load_bytes(const LoadOptions& options);
   Status prepare(const LoadOptions& options, const void* plan, int64_t plan_bytes);
   Status prepare_steps();
+  int64_t drop_weights(int64_t step, Dropper* read);
   Status prepare_step(int64_t i);
   Status list_patches();
   Status put_kernel(int64_t step, const PreparedStep& kernel);

@@ -16,12 +16,42 @@ constexpr int64_t kChunkBytes = 0;  // each on its own, between red zones
 constexpr int64_t kChunkBytes = 1 << 18;
 #endif
 
+constexpr int64_t kHuge = 2 << 20;
+
 }  // namespace
 
 struct StepAllocator::Block {
   Block* next;
   size_t mapped;  // bytes, of pages that are not from malloc
 };
+
+// One block, in huge pages as far as these will be full: to get memory in small ones takes several times as long, and
+// kernels walk huge ones faster.
+void StepAllocator::expect(int64_t bytes) {
+#if defined(MADV_HUGEPAGE)
+  if (kChunkBytes == 0 || left_ > 0 || bytes < kHuge || bytes > kMaxTensorBytes) return;
+  const int64_t size = bytes + bytes / 16;  // what is never touched takes no memory
+  void* const pages = mmap(nullptr, static_cast<size_t>(size + kHuge), PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (pages == MAP_FAILED) return;
+  Block* const b = static_cast<Block*>(pages);
+  *b = {head_, static_cast<size_t>(size + kHuge)};
+  head_ = b;
+  char* const begin = static_cast<char*>(pages) + kLine;
+  free_ = begin + (-reinterpret_cast<intptr_t>(begin) & (kHuge - 1));
+  left_ = size;
+  end_ = free_ + size;
+  madvise(free_, static_cast<size_t>(bytes / kHuge * kHuge), MADV_HUGEPAGE);
+#else
+  (void)bytes;
+#endif
+}
+
+void StepAllocator::trim() {
+  constexpr int64_t kPage = 1 << 16;  // of any system
+  char* const used = free_ + (-reinterpret_cast<intptr_t>(free_) & (kPage - 1));
+  if (end_ && free_ + left_ == end_ && used < end_) madvise(used, static_cast<size_t>(end_ - used), MADV_DONTNEED);
+}
 
 void* StepAllocator::alloc(int64_t bytes, int64_t align) {
   if (bytes < 0 || bytes > kMaxTensorBytes * 4 || align < 1 || align > 4096 || (align & (align - 1))) return nullptr;
