@@ -219,16 +219,15 @@ def _bind(native: Any) -> CompiledModel:
     """The Python side of a loaded artifact. The runtime has checked the plan; here only what people see is read."""
     try:
         info = json.loads(bytes(native.tensor("irkit.info")))
-        rows = [Row(str(a), str(b), str(c), str(d), int(e), int(f), str(g)) for a, b, c, d, e, f, g in info["rows"]]
-        notes = [(str(a), str(b)) for a, b in info["notes"]]
+        listed, notes = list(info["rows"]), list(info["notes"])
         sig = Signature(_types(info["inputs"]), _types(info["outputs"]), str(info["tree"]))
         target = Target.parse(info["target"]) if info["target"] else None
         stored = dict(info["stored"])
     except (KeyError, TypeError, ValueError, IrkitError, RecursionError) as e:
         raise ArtifactError(f"irkit.info is damaged: {type(e).__name__}: {e}") from None
     kernels = native.kernels
-    if len(rows) != len(kernels):
-        raise ArtifactError(f"irkit.info describes {len(rows)} steps, the plan has {len(kernels)}")
+    if len(listed) != len(kernels):
+        raise ArtifactError(f"irkit.info describes {len(listed)} steps, the plan has {len(kernels)}")
     for what, mine, theirs in (("input", sig.inputs, native.inputs), ("output", sig.outputs, native.outputs)):
         if len(mine) != len(theirs):
             raise ArtifactError(f"irkit.info names {len(mine)} {what}s, the plan {len(theirs)}")
@@ -240,11 +239,16 @@ def _bind(native: Any) -> CompiledModel:
 
     def make_plan() -> Plan:
         try:
+            rows = [Row(str(a), str(b), str(c), str(d), int(e), int(f), str(g)) for a, b, c, d, e, f, g in listed]
+            pairs = [(str(a), str(b)) for a, b in notes]
+        except (TypeError, ValueError) as e:
+            raise ArtifactError(f"irkit.info is damaged: {type(e).__name__}: {e}") from None
+        try:
             document = json.loads(bytes(native.tensor("irkit.plan")))
         except (ValueError, RecursionError) as e:  # what the runtime's reader takes and Python's doesn't
             raise ArtifactError(f"irkit.plan can't be read: {e}") from None
         consts = {n: native.tensor(n) for n in sorted(_constant_names(native))}
-        plan = Plan(document, consts, rows, notes, info["target"])
+        plan = Plan(document, consts, rows, pairs, info["target"])
         name_kernels(native, plan)
         return plan
 

@@ -26,12 +26,16 @@ _MOST_BYTES = 16 << 20
 
 def folder() -> Path:
     """Where choices are kept; need not exist."""
+    return Path(_folder())
+
+
+def _folder() -> str:  # a text, as every load asks for it
     own = os.environ.get("IRKIT_CACHE_DIR", "")
     if own:
-        return Path(own) / "choices"
+        return os.path.join(own, "choices")
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG rule: a path that is not absolute is ignored.
-    return (Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~/.cache"))) / "irkit" / "choices"
+    return os.path.join(base if os.path.isabs(base) else os.path.expanduser("~/.cache"), "irkit", "choices")
 
 
 @functools.cache
@@ -60,7 +64,7 @@ def path_of(digest: int, isa: str, threads: int) -> Path:
 
 def kept(isa: str | None, threads: int) -> Choose | None:
     """A function that finds what was kept for a plan; None when nothing is kept at all."""
-    if not os.path.isdir(folder()):
+    if not os.path.isdir(_folder()):
         return None
     level = _native.effective_isa(isa)
     return lambda digest, steps: read(path_of(digest, level, threads), digest, steps, threads)

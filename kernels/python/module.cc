@@ -53,6 +53,9 @@ uint64_t xxh64(const py::args& buffers) {
 PYBIND11_MODULE(_native, m) {
   using namespace irk_py;
   m.doc() = "Native runtime of irkit.";
+  // Set up once, when the module is imported rather than with the first model: NumPy's interface, the CPU's levels.
+  numpy_dtype(irk::DType::f32);
+  irk::cpu_isa();
   m.attr("FORMAT_VERSION") = std::to_string(irk::kFormatMajor) + "." + std::to_string(irk::kFormatMinor);
   m.attr("PLAN_KEY") = irk::kPlanKey;
   m.def("isas", &isas, "ISA levels this CPU runs, best last.");

@@ -59,17 +59,20 @@ const Family kFamilies[] = {
     {nullptr, nullptr}};
 #undef IRK_FAMILY
 
+// strcmp, for texts most of which differ at once.
+bool same(const char* a, const char* b) { return *a == *b && strcmp(a, b) == 0; }
+
 }  // namespace
 
 PrepareFn find_family(const char* name) {
   for (const Family* f = kFamilies; f->name; f++)
-    if (strcmp(f->name, name) == 0) return f->prepare;
+    if (same(f->name, name)) return f->prepare;
   return nullptr;
 }
 
 const KernelRow* pick_kernel(const char* family, const char* types, Isa isa) {
   for (const KernelRow* r = kRows; r->family; r++)
-    if (r->isa <= isa && strcmp(r->family, family) == 0 && strcmp(r->types, types) == 0) return r;
+    if (r->isa <= isa && same(r->family, family) && same(r->types, types)) return r;
   return nullptr;
 }
 
