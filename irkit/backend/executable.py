@@ -21,11 +21,10 @@ if TYPE_CHECKING:
 
 
 def default_threads() -> int:
-    """``IRKIT_THREADS``, else the number of cores this process may use."""
-    text = os.environ.get("IRKIT_THREADS", "").strip()
-    if not text:
-        return len(os.sched_getaffinity(0))
-    return check_threads(int(text) if text.isdigit() else text, "IRKIT_THREADS")
+    """``IRKIT_THREADS``, else the number of cores this process may use; InputError when it isn't a thread count."""
+    from irkit import _native
+
+    return _native.default_threads()
 
 
 def check_threads(threads: Any, what: str = "threads") -> int:

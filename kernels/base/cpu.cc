@@ -15,6 +15,8 @@
 #include <sys/auxv.h>
 #endif
 
+#include "base/number.h"
+
 namespace irk {
 namespace {
 
@@ -133,19 +135,26 @@ int cpu_isas(Isa out[8]) {
   return n;
 }
 
-int default_threads() {
-  if (const char* env = getenv("IRKIT_THREADS")) {
-    const long n = strtol(env, nullptr, 10);
-    if (n >= 1 && n <= kMaxThreads) return static_cast<int>(n);
+Status default_threads(int* out) {
+  *out = 1;
+  const char* env = getenv("IRKIT_THREADS");
+  if (env && *env) {
+    const size_t length = strlen(env);
+    int64_t n = 0;
+    if (strspn(env, "0123456789") < length || !read_int(env, static_cast<int64_t>(length), &n) || n < 1 ||
+        n > kMaxThreads)
+      return fail(Code::bad_input, "IRKIT_THREADS: expected an integer from 1 to %d, got '%.32s'", kMaxThreads, env);
+    *out = static_cast<int>(n);
+    return Status();
   }
 #if defined(__linux__)
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0) {
     const int n = CPU_COUNT(&set);
-    if (n >= 1) return n < kMaxThreads ? n : kMaxThreads;
+    if (n >= 1) *out = n < kMaxThreads ? n : kMaxThreads;
   }
 #endif
-  return 1;
+  return Status();
 }
 
 }  // namespace irk

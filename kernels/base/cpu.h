@@ -20,7 +20,8 @@ Status effective_isa(const char* cap, Isa* out);
 // All levels this CPU runs, lowest first; returns how many (at most 8).
 int cpu_isas(Isa out[8]);
 
-// Threads to use when none are asked for: IRKIT_THREADS, else the CPUs this process may run on.
-int default_threads();
+// Threads to use when none are asked for: IRKIT_THREADS (Code::bad_input when it is neither empty nor an integer from 1
+// to kMaxThreads), else the CPUs this process may run on.
+Status default_threads(int* out);
 
 }  // namespace irk

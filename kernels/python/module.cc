@@ -37,6 +37,12 @@ std::string effective_isa(const std::optional<std::string>& cap) {
   return irk::isa_name(isa);
 }
 
+int default_threads() {
+  int n;
+  check(irk::default_threads(&n));
+  return n;
+}
+
 // Digest over the buffers' bytes in order, as one stream.
 uint64_t xxh64(const py::args& buffers) {
   irk::Xxh64 h;
@@ -60,7 +66,7 @@ PYBIND11_MODULE(_native, m) {
   m.attr("PLAN_KEY") = irk::kPlanKey;
   m.def("isas", &isas, "ISA levels this CPU runs, best last.");
   m.def("effective_isa", &effective_isa, py::arg("cap") = py::none(), "The level kernels are chosen for, given a cap.");
-  m.def("default_threads", &irk::default_threads, "IRKIT_THREADS, else the CPUs of this process.");
+  m.def("default_threads", &default_threads, "IRKIT_THREADS, else the CPUs of this process.");
   m.def("kernel_rows", &kernel_rows, "Rows of the kernel table: (family, types, isa, mr, nr, kr).");
   m.def("xxh64", &xxh64, "XXH64 (seed 0) of the contiguous buffers' bytes as one stream.");
   add_peaks(m);

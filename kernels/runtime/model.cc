@@ -269,7 +269,7 @@ MemoryUse Model::memory_use() const {
 Status Model::set_threads(int threads) {
   if (threads < 0 || threads > kMaxThreads)
     return fail(Code::bad_input, "threads must be from 1 to %d, got %d", kMaxThreads, threads);
-  if (threads == 0) threads = default_threads();
+  if (threads == 0) IRK_TRY(default_threads(&threads));
   if (threads > 1) threads = pool_reserve(threads);
   threads_.store(threads, std::memory_order_relaxed);
   share_out();

@@ -140,7 +140,6 @@ def test_environment_sets_threads_and_isa(exe: Any, tmp_path: Any, monkeypatch: 
     m = irkit.load(path)
     assert m.threads == 3
     assert all(r.kernel.endswith("scalar") for r in m.plan.rows if r.macs)
-    for bad in ("0", "many", "-1"):
-        monkeypatch.setenv("IRKIT_THREADS", bad)
-        with pytest.raises(InputError, match="IRKIT_THREADS"):
-            irkit.load(path)
+    monkeypatch.setenv("IRKIT_THREADS", "many")
+    with pytest.raises(InputError, match="IRKIT_THREADS: expected an integer from 1 to 256, got 'many'"):
+        irkit.load(path)

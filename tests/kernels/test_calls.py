@@ -8,7 +8,6 @@ import json
 import multiprocessing
 import os
 import resource
-import subprocess
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ import numpy as np
 import pytest
 
 from irkit import _native
+from irkit.backend import executable
 from irkit.errors import ArtifactError, InputError, RuntimeFailure
 from tests.kernels.artifacts import MUL, TANH, Array, N, artifact, eltwise, reference, small_consts, small_plan, tensor
 
@@ -283,13 +283,18 @@ def test_every_row_has_a_scalar_sibling() -> None:
     assert {(family, types) for family, types, *_ in rows} == scalar
 
 
-def test_threads_from_the_environment() -> None:
-    code = "from irkit import _native; print(_native.default_threads())"
-    for value, want in (("3", 3), ("", len(os.sched_getaffinity(0)))):
-        out = subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "IRKIT_THREADS": value}, capture_output=True, check=True
-        )
-        assert int(out.stdout) == want
+def test_threads_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, want in (("3", 3), ("256", 256), ("", len(os.sched_getaffinity(0)))):
+        monkeypatch.setenv("IRKIT_THREADS", value)
+        assert _native.default_threads() == want == executable.default_threads()
+    monkeypatch.setenv("IRKIT_THREADS", "2")
+    assert _native.load(artifact()).threads == 2
+    for bad in ("0", "257", "-1", "many", "2x", " 2", "1.5", "9" * 30):
+        monkeypatch.setenv("IRKIT_THREADS", bad)
+        for call in (_native.default_threads, executable.default_threads, lambda: _native.load(artifact())):
+            with pytest.raises(InputError, match=f"IRKIT_THREADS: expected an integer from 1 to 256, got '{bad}'"):
+                call()
+        assert _native.load(artifact(), threads=1).threads == 1  # not read when there is no need
 
 
 def _child(conn: Any, m: _native.Model, x: Array) -> None:

@@ -217,6 +217,8 @@ def test_environment(command: list[str], model: Path) -> None:
     assert head.endswith("2 steps, scalar, 3 threads")
     head = run([*command, model, "--describe", "--threads", "2"], IRKIT_THREADS="3").stdout.splitlines()[0]
     assert head.endswith("2 threads")
+    done = run([*command, model, "--describe"], IRKIT_THREADS="many")
+    assert done.returncode == USAGE and "IRKIT_THREADS: expected an integer from 1 to 256, got 'many'" in done.stderr
 
 
 def test_help_and_version(command: list[str]) -> None:
