@@ -27,13 +27,8 @@ def test_cpp(name: str) -> None:
     folder = cpp_tests(name)
     launch = emulated("max,sve=off") if name == "arm64" else []
     no_fork = ["no-fork"] if name in ("arm64", "tsan") else []
-    for test, *args in (
-        ["json_test"],
-        ["number_test"],
-        ["scratch_test"],
-        ["model_test", *no_fork],
-        ["mutate_test", "1000", "1"],
-    ):
+    forking = (["model_test", *no_fork], ["threads_test", *no_fork])
+    for test, *args in (["json_test"], ["number_test"], ["scratch_test"], *forking, ["mutate_test", "1000", "1"]):
         done = run([*launch, folder / test, *args])
         assert done.returncode == 0, f"{test}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
         assert " 0 failed" in done.stdout
