@@ -26,7 +26,7 @@ struct Packing {
 Packing packing_of(Isa isa) {
   switch (isa) {
     case Isa::amx:
-      return {16, 1, 64, 0, false, false, true, 4500000, 80};
+      return {16, 1, 64, 0, false, false, true, 0, 0};  // see qconv_tiles_ns
     case Isa::avx512vnni:
       return {16, 1, 4, 128, false, false, true, 900000, 16};
     case Isa::avx512:
@@ -257,13 +257,22 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
   out->fn = row->fn;
   out->params = p;
   out->items = p->groups * p->m_blocks * p->n_blocks;
-  // Weights that serve few rows are limited by memory: a byte read then costs as much as some 14 products. Rows of a
-  // 1x1 convolution that are whole vectors are read where they are.
-  const double copied = p->pointwise && s.ic % 64 == 0 ? 0 : rows * static_cast<double>(p->lda);
-  const double item_cost = rows * columns * k + static_cast<double>(most(14, pk.byte)) * columns * k +
-                           static_cast<double>(pk.byte) * (rows * columns + copied);
-  out->grain = most(1, static_cast<int64_t>(static_cast<double>(pk.grain) / item_cost));
-  out->grains = static_cast<double>(out->items) * item_cost / static_cast<double>(pk.grain);
+  double item_cost;  // in grains
+#if defined(__x86_64__)
+  if (tiled) {
+    item_cost = qconv_tiles_ns(*p, rows, columns) / kGrainNs;
+  } else
+#endif
+  {
+    // Weights that serve few rows are limited by memory: a byte read then costs as much as some 14 products. Rows of a
+    // 1x1 convolution that are whole vectors are read where they are.
+    const double copied = p->pointwise && s.ic % 64 == 0 ? 0 : rows * static_cast<double>(p->lda);
+    const double products = rows * columns * k + static_cast<double>(most(14, pk.byte)) * columns * k +
+                            static_cast<double>(pk.byte) * (rows * columns + copied);
+    item_cost = products / static_cast<double>(pk.grain);
+  }
+  out->grain = most(1, static_cast<int64_t>(1 / item_cost));
+  out->grains = static_cast<double>(out->items) * item_cost;
   // Items that cut columns copy the same rows: few calls, each with many of them.
   if (p->n_blocks > 1) out->grain = most(out->grain, ceil_div(out->items, most(8, ctx.threads)));
   out->kernel = linear ? IRK_KERNEL_NAME("qlinear.s8s8", row) : IRK_KERNEL_NAME("qconv.s8s8", row);

@@ -1,4 +1,6 @@
 // How amx.cc finds the rows of the product, how deep a step is, and how the rows are cut into blocks.
+#include <math.h>
+
 #include "base/ints.h"
 #include "qconv/qconv.h"
 
@@ -185,6 +187,14 @@ QPiece qconv_piece(const QConvParams& p, int64_t i) {
   const int64_t across = ceil_div(p.kw, p.sw), y = i / across, x = i % across;
   return {y / p.sh * padded + x * q.pixel + y % p.sh * p.sw * p.ic, (y * p.kw + x * p.sw) * p.ic,
           least(p.sw, p.kw - x * p.sw) * p.ic};
+}
+
+// Fitted to the layers of seven networks on one core of a Xeon with AMX: nine in ten are within 0.73 to 1.26 of it.
+double qconv_tiles_ns(const QConvParams& p, double rows, double columns) {
+  const double products = ceil(rows / kTile) * ceil(columns / kTile) * static_cast<double>(p.steps);
+  const double copied = p.tiled.way == Way::in_place ? 0 : rows * static_cast<double>(p.sh * p.sw * p.icg);
+  return 119 + 9.6 * products + (p.residual ? 0.107 : 0.032) * rows * columns +
+         0.0195 * columns * static_cast<double>(p.k) + 0.0152 * copied + 1.27 * rows;
 }
 
 void qconv_plan_blocks(int64_t band, int64_t threads, QConvParams* out, int64_t* scratch) {

@@ -155,6 +155,8 @@ inline bool qconv_shares_columns(const QConvParams& p, int64_t threads) {
 // threads: blocks are such that so many of them get equal shares.
 Status qconv_plan_tiles(StepContext& ctx, QConvParams* p);
 QPiece qconv_piece(const QConvParams& p, int64_t i);
+// About how long an item of so many rows and columns takes.
+double qconv_tiles_ns(const QConvParams& p, double rows, double columns);
 void qconv_plan_blocks(int64_t band, int64_t threads, QConvParams* p, int64_t* scratch);
 
 }  // namespace irk

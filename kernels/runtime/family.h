@@ -45,11 +45,13 @@ class StepAllocator {
   Fill fills_[256] = {};  // the longest of each value
 };
 
-// What a grain of items takes, about. A step is split when each thread gets a grain: to hand work to another core and
-// to wait for it takes half a microsecond, and to fetch what that core has written, here and in the steps that follow,
-// some microseconds more.
+// What a grain of items takes, about. To hand work to another core and to wait for it takes half a microsecond, and to
+// fetch what that core has written, here and in the steps that follow, some microseconds more: among steps that are
+// split, one that is not has all of its input to fetch, so these are split from small sizes on, and single ones are
+// not.
 constexpr int64_t kGrainNs = 3000;
-constexpr int kRunGrains = 4;  // of a step, or of several in a row, for which that pays
+constexpr double kShareGrains = 0.5;  // of a step, for each thread that it gets
+constexpr int kRunGrains = 4;         // of a step, or of several in a row, from which on they are split
 
 struct StepContext {
   const Json* attrs;

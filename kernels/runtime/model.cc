@@ -276,7 +276,7 @@ Status Model::set_threads(int threads) {
   return Status();
 }
 
-// How many threads each step is worth: as many as have a grain of items each. Before and after a run of steps on
+// How many threads each step is worth: as many as get kShareGrains each. Before and after a run of steps on
 // several threads, data goes from one core to another, so the run must be worth that too.
 void Model::share_out() {
   constexpr double kMost = 1e12;  // grains
@@ -286,8 +286,9 @@ void Model::share_out() {
     const PreparedStep none;
     const PreparedStep& k = i < steps_.size() && !steps_[i].host ? steps_[i].prepared : none;
     const int chosen = choices_.size() > 0 && i < steps_.size() ? choices_[i].threads : 0;
-    const int64_t most = chosen ? 0 : k.items / k.grain;
     const double grains = k.all_grains();
+    const double shares = grains / kShareGrains, items = static_cast<double>(k.items);
+    const int64_t most = chosen ? 0 : static_cast<int64_t>(shares < items ? shares : items);
     all += grains;
     if (most >= 2) {
       steps_[i].threads = most < threads() ? static_cast<int>(most) : threads();

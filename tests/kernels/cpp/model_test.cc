@@ -234,7 +234,8 @@ void late_worker() {
   irk::pool_release();
 }
 
-// Steps are split when each thread gets a grain, and when they, or those around them, are worth handing over at all.
+// Steps are split when each thread gets half a grain, and when they, or those around them, are worth handing over at
+// all.
 void step_threads() {
   Model* m = nullptr;
   CHECK_OK(load(4, &m));
@@ -247,13 +248,15 @@ void step_threads() {
     CHECK_OK(m->set_kernel(step, k));
   };
   const auto is = [&](int a, int b) { return m->step_threads(0) == a && m->step_threads(1) == b; };
-  set(0, 100, 10), set(1, 19, 10);
+  set(0, 100, 10), set(1, 9, 10);
   CHECK(is(4, 1));
-  set(1, 20, 10);
+  set(1, 10, 10);
   CHECK(is(4, 2));
-  set(0, 20, 10);
-  CHECK(is(2, 2));  // two small ones in a row
-  set(0, 10, 10);
+  set(0, 30, 10);
+  CHECK(is(4, 2));  // two small ones in a row
+  set(0, 29, 10);
+  CHECK(is(1, 1));  // not enough together
+  set(0, 4, 10);
   CHECK(is(1, 1));  // one of them
   set(1, 39, 10);
   CHECK(is(1, 1));
