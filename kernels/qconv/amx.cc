@@ -25,7 +25,7 @@ void configure(int64_t depth) {
   _tile_loadconfig(&c);
 }
 
-constexpr int64_t kAhead = 128;  // bytes from one fetch to the next: the processor fetches pairs of lines
+constexpr int64_t kLine = 64;
 
 enum class Out { i8, residual, f32 };
 
@@ -175,7 +175,7 @@ IRK_INLINE void multiply(const QConvParams& params, Factors f, int32_t* sums, Fi
     group += n;
   };
   const auto fetch = [&]() IRK_LAMBDA {
-    for (int64_t i = 0; i < f.lines; i++, f.ahead += kAhead) _mm_prefetch(f.ahead, _MM_HINT_T1);
+    for (int64_t i = 0; i < f.lines; i++, f.ahead += kLine) _mm_prefetch(f.ahead, _MM_HINT_T1);
   };
   if (each != kNothing) finish.scales(before.m);
   const auto step = [&](auto first, auto count) IRK_LAMBDA {
@@ -244,9 +244,9 @@ void columns(const QConvParams& p, const Block& b, int64_t g, int64_t t, int64_t
   constexpr int kRows = NV == 4 ? 1 : 2;  // tiles of rows at a time
   alignas(64) int32_t sums[2][kRows * NV * 256];
   const int64_t tiles = (b.rows + 15) / 16, turns = (tiles + kRows - 1) / kRows, lda = p.tiled.lda;
-  const int64_t step_lines = NV * p.tiled.depth * 16 / kAhead;
+  const int64_t step_lines = NV * p.tiled.depth * 16 / kLine;
   Factors f = {};
-  f.lines = p.group_bytes >= 1 << 18 ? (step_lines + turns - 1) / turns : 0;
+  f.lines = b.fetch ? (step_lines + turns - 1) / turns : 0;
   QTile first = {};
   first.n = p.ocg - t * p.nr < 16 * NV ? p.ocg - t * p.nr : 16 * NV;
   first.m = p.m;
@@ -258,7 +258,7 @@ void columns(const QConvParams& p, const Block& b, int64_t g, int64_t t, int64_t
     f.w = p.w + g * p.group_bytes + t * p.tile_bytes;
     f.bias = p.bias + slot;
     f.ahead = reinterpret_cast<const char*>(f.w + p.tile_bytes);
-    for (int64_t i = 0; i < tiles; i += kRows, turn ^= 1, f.ahead += kAhead * f.lines * p.steps) {
+    for (int64_t i = 0; i < tiles; i += kRows, turn ^= 1, f.ahead += kLine * f.lines * p.steps) {
       const bool tall = kRows == 2 && i + 1 < tiles;
       f.a = b.tile(i, lda);
       if (tall) f.a1 = b.tile(i + 1, lda);
@@ -319,7 +319,9 @@ void run(void* const* bufs, const QConvParams& p, int64_t begin, int64_t end) {
   for (int64_t item = begin; item < end; item++) {
     const int64_t nb = item % p.n_blocks, gm = item / p.n_blocks, g = gm / p.m_blocks;
     if (ready != gm) {
-      b = block_of(p, bufs, g, gm % p.m_blocks);
+      const int64_t m = gm % p.m_blocks;
+      b = block_of(p, bufs, g, m);
+      b.fetch = p.group_bytes >= 1 << 18 && (m == 0 || p.group_bytes > 1 << 20);
       asm volatile("" ::: "memory");  // tile loads read what has just been written
       ready = gm;
     }

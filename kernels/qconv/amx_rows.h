@@ -39,6 +39,7 @@ struct Block {
   int64_t none;         // 32 rows that are none
   char** to;            // output of each row, or some memory to spoil
   const int8_t** from;  // residual
+  bool fetch;           // weights that come next: they aren't in L2 from the block before
   IRK_INLINE const int8_t* tile(int64_t i, int64_t lda) const {
     return i < tail_tile ? a + i * 16 * lda : tail + (i - tail_tile) * 16 * lda;
   }
@@ -126,13 +127,9 @@ Block block_of(const QConvParams& p, void* const* bufs, int64_t g, int64_t m) {
   int8_t* scratch = static_cast<int8_t*>(bufs[6]);
   int8_t* copy = scratch + q.at_copy;
   char* spoilt = reinterpret_cast<char*>(scratch + q.at_spoilt);
-  Block b = {copy,
-             nullptr,
-             1 << 30,
-             0,
-             0,
-             static_cast<char**>(bufs[6]),
-             reinterpret_cast<const int8_t**>(scratch + q.at_from)};
+  Block b = {
+      copy, nullptr, 1 << 30, 0, 0, static_cast<char**>(bufs[6]), reinterpret_cast<const int8_t**>(scratch + q.at_from),
+      false};
   int64_t rows = 0;
   const int64_t pixel = p.oc * (p.f32 ? 4 : 1);
   const auto outputs = [&](int64_t first, int64_t count) IRK_LAMBDA {

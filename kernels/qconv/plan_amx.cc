@@ -110,6 +110,15 @@ int64_t cost_of_rows(int64_t rows) {
   return 2 * tiles + tiles % 2 + 1;
 }
 
+// Rows that a block should have, so many bytes each. Either they stay in L1 together with some weights and outputs, or
+// the weights of 32 channels do: a block of 32 rows then makes the most of weights that come from L2.
+int64_t rows_of_depth(const QConvParams& p, int64_t bytes) {
+  const int64_t pair = 2 * kTile * bytes;
+  if (p.group_bytes <= 512 << 10 && pair > 11 << 10 && pair <= 17 << 10) return 2 * kTile;
+  const int64_t room = p.group_bytes > 1 << 20 ? 192 << 10 : pair > 17 << 10 ? 256 << 10 : 24 << 10;
+  return least(round_up(most(room / (bytes + least(p.oc, 256)), 64), 32), 1024);
+}
+
 // Rows per block when rows are read in place: about so many, but threads get equal numbers of blocks.
 int64_t rows_per_block(const QConvParams& p, int64_t rows, int64_t threads) {
   const int64_t blocks = ceil_div(p.pixels, rows);
@@ -213,8 +222,7 @@ void qconv_plan_blocks(int64_t band, int64_t threads, QConvParams* out, int64_t*
   } else {
     const int64_t row = gather ? p.lda : p.k;
     q.lda = gather ? p.lda : p.ic;
-    const int64_t room = p.group_bytes > 1 << 20 ? 192 << 10 : 24 << 10;
-    const int64_t rows = least(round_up(most(room / (row + least(p.oc, 256)), 64), 32), 1024);
+    const int64_t rows = rows_of_depth(p, row);
     p.block_rows = band ? band * p.ow : rows_per_block(p, rows, threads);
     p.m_blocks = ceil_div(p.pixels, p.block_rows);
     copy = gather ? round_up(p.block_rows, kTile) * p.lda + 256 : 3 * kTile * p.ic + p.steps * q.depth + 128;
