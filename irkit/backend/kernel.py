@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from irkit.ir.graph import Operation, Value
+from irkit.ir.graph import Operation, Value, const_array
 from irkit.ir.opdef import OpDef
 from irkit.ir.types import Array
 
@@ -31,7 +31,8 @@ class Step:
     """One call of a kernel: the family's prepare function gets these inputs, outputs and attributes.
 
     ``attrs`` holds ints, floats (inf allowed), strings and flat lists of these. ``macs`` counts multiply-accumulates
-    of the dense operation. ``note`` is shown in the plan (why this kernel, what was fused).
+    of the dense operation. ``note`` is shown in the plan (why this kernel, what was fused), and so is ``saved``: the
+    bytes of tensors inside the step that would be written and read again if each operation were a step of its own.
     """
 
     family: str
@@ -41,6 +42,7 @@ class Step:
     macs: int = 0
     note: str = ""
     loc: str = ""
+    saved: int = 0
 
 
 Lowering = Callable[[Operation], Step | None]
@@ -66,5 +68,8 @@ def lower(op: Operation) -> Step | None:
         step = fn(op)
         if step is not None:
             step.loc = step.loc or op.loc
+            if op.body is not None:
+                inside = {v for o in op.body for v in o.results} - set(op.body.outputs)
+                step.saved += sum(2 * v.type.nbytes for v in inside if const_array(v) is None)
             return step
     return None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from irkit.backend.kernel import Const, Step, StepInput
+from irkit.backend.native.anchor import join
 from irkit.backend.select import select
 from irkit.backend.storage import Lifetime, plan_arena, root_of
 from irkit.backend.table import Plan, Row
@@ -185,7 +186,8 @@ def _row(s: Step) -> Row:
     name = op.name if op is not None else s.family
     if op is not None and op.body is not None:
         name = "+".join(o.name for o in op.body if o.name != "return")
-    return Row(s.loc, name, _precision(s), s.family, s.macs, nbytes, s.note)
+    note = join(s.note, f"saves {s.saved / 1e3:.1f} KB" if s.saved else "")
+    return Row(s.loc, name, _precision(s), s.family, s.macs, nbytes, note)
 
 
 def _precision(s: Step) -> str:

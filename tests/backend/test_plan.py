@@ -12,7 +12,7 @@ from irkit.backend.plan import make_plan
 from irkit.errors import FallbackError, InputError
 from irkit.ir.graph import Graph
 from irkit.ir.types import DType, TensorType
-from irkit.ops import add, const, pow_, relu, reshape, return_
+from irkit.ops import add, const, conv2d, mul, pow_, relu, reshape, return_, tanh
 
 
 def graph(*shape: int) -> tuple[Graph, object]:
@@ -43,6 +43,31 @@ def test_reshape_costs_no_step_and_shares_memory() -> None:
     assert len(doc["steps"]) == 2
     first, second = doc["steps"]
     assert doc["tensors"][first["out"][0]]["loc"] == doc["tensors"][second["in"][0]]["loc"]
+
+
+@pytest.mark.parametrize(("target", "inside"), [("native-fp32", 4 + 4), ("native-int8", 1)])
+def test_rows_tell_the_bytes_that_fusion_saves(target: str, inside: int) -> None:
+    """A residual and an activation at the end of a convolution; in int8, the latter is no more than the output's range.
+
+    inside: bytes of each element that are not written and read.
+    """
+    g, x = graph(1, 8, 6, 6)
+    w = g.emit(const, value=np.random.default_rng(0).standard_normal((8, 8, 3, 3)).astype(np.float32)).result
+    first = g.emit(conv2d, x, w, pads=(1, 1, 1, 1)).result
+    y = g.emit(add, g.emit(conv2d, first, w, pads=(1, 1, 1, 1)).result, first).result
+    g.emit(return_, g.emit(relu, y).result)
+    data = [np.random.default_rng(s).standard_normal((1, 8, 6, 6)).astype(np.float32) for s in range(32)]
+    exe = irkit.compile(g, target=target, calibration=data if target.endswith("int8") else None)
+    (note,) = [r.note for r in exe.plan.rows if "residual" in r.note]
+    assert note.endswith(f"; saves {2 * 8 * 6 * 6 * inside / 1e3:.1f} KB")
+
+
+def test_rows_tell_the_bytes_that_elementwise_programs_save() -> None:
+    g, x = graph(1000)
+    y = g.emit(tanh, x).result
+    g.emit(return_, g.emit(add, g.emit(mul, y, x).result, x).result)
+    (row,) = irkit.compile(g).plan.rows
+    assert row.op == "tanh+mul+add" and row.note.endswith("saves 16.0 KB")
 
 
 def test_outputs_that_are_inputs_constants_or_repeated_are_copied() -> None:

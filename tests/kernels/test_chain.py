@@ -149,6 +149,8 @@ def test_what_is_merged(options: dict[str, Any], families: list[str]) -> None:
     assert [s.family for s in merged] == families
     assert sum(s.macs for s in merged) == sum(s.macs for s in steps)
     assert merged[-1].outputs == steps[-1].outputs and merged[0].inputs[0] is steps[0].inputs[0]
+    left = {v for m in merged for v in m.outputs}  # what else there was is written and read again no more
+    assert sum(s.saved for s in merged) == sum(2 * s.outputs[0].type.nbytes for s in steps if s.outputs[0] not in left)
 
 
 def test_lines_are_cut_where_tensors_are_small() -> None:

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from irkit.backend.kernel import Const, Step, StepInput
 from irkit.backend.native.anchor import join
+from irkit.backend.native.chain import saved_by
 from irkit.ir.graph import Value, const_array
 from irkit.ir.types import DType
 
@@ -89,7 +90,6 @@ def _merged(group: Sequence[Step]) -> Step:
     for s in group[1:]:
         inputs += s.inputs[1:]
     kinds = {"qconv": "conv2d", "qdwconv": "depthwise"}
-    saved = sum(2 * s.outputs[0].type.nbytes for s in group[:-1])
     notes = dict.fromkeys(s.note[s.note.index("fused") :] for s in group if "fused" in s.note)
     names = " -> ".join(kinds.get(s.family, "pool") for s in group)
     return Step(
@@ -98,6 +98,7 @@ def _merged(group: Sequence[Step]) -> Step:
         list(group[-1].outputs),
         {"stages": stages},
         macs=sum(s.macs for s in group),
-        note=join(f"{names}, band by band, saves {saved / 1e3:.1f} KB", *notes),
+        note=join(f"{names}, band by band", *notes),
         loc=group[-1].loc,
+        saved=saved_by(group),
     )

@@ -1,4 +1,4 @@
-"""Depthwise convolutions run row by row with the convolutions around them: kernels/chain."""
+"""Depthwise convolutions run with the convolutions around them, a few rows at a time: kernels/chain."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def merge_chains(steps: Sequence[Step]) -> list[Step]:
         for length, depthwise in ((3, 1), (2, 0), (2, 1)):
             group = steps[i : i + length]
             merged = _merge(group, length, depthwise)
-            if merged is not None and (kept := _bytes_between(group) + saved[i + length]) > saved[i]:
+            if merged is not None and (kept := bytes_between(group) + saved[i + length]) > saved[i]:
                 saved[i], best = kept, (merged, length)
         first.append(best)
     first.reverse()
@@ -37,8 +37,14 @@ def merge_chains(steps: Sequence[Step]) -> list[Step]:
     return out
 
 
-def _bytes_between(group: Sequence[Step]) -> int:
+def bytes_between(group: Sequence[Step]) -> int:
+    """Of the tensors that each step of a line makes for the next one."""
     return sum(s.outputs[0].type.nbytes for s in group[:-1])
+
+
+def saved_by(group: Sequence[Step]) -> int:
+    """``Step.saved`` of a line of steps made one."""
+    return 2 * bytes_between(group) + sum(s.saved for s in group)
 
 
 def _merge(group: Sequence[Step], length: int, depthwise: int) -> Step | None:
@@ -47,7 +53,7 @@ def _merge(group: Sequence[Step], length: int, depthwise: int) -> Step | None:
     between = [s.outputs[0] for s in group[:-1]]
     if any(not v.has_one_use or nxt.inputs[0] is not v for v, nxt in zip(between, group[1:], strict=True)):
         return None
-    if _bytes_between(group) < MIN_BYTES:
+    if bytes_between(group) < MIN_BYTES:
         return None
     first = group[0] if depthwise == 1 else None
     last = group[-1] if depthwise < length - 1 else None
@@ -75,8 +81,9 @@ def _merge(group: Sequence[Step], length: int, depthwise: int) -> Step | None:
         list(group[-1].outputs),
         {k: s.attrs for k, s in stages.items() if s is not None},
         macs=sum(s.macs for s in group),
-        note=join(f"{kinds}, row by row", *notes),
+        note=join(f"{kinds}, a few rows at a time", *notes),
         loc=group[-1].loc,
+        saved=saved_by(group),
     )
 
 

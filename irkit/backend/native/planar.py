@@ -31,7 +31,8 @@ def read_planar(steps: Sequence[Step], arch: str) -> list[Step]:
         if after is not None:
             s.outputs = list(after.outputs)
             s.attrs["planar"] = 1
-            s.note = join(s.note, f"channels last on the way, saves {2 * after.outputs[0].type.nbytes / 1e3:.1f} KB")
+            s.note = join(s.note, "channels last on the way")
+            s.saved += 2 * after.outputs[0].type.nbytes
             gone.add(after.outputs[0])
             continue
         x = s.inputs[0] if s.inputs else None
@@ -39,7 +40,8 @@ def read_planar(steps: Sequence[Step], arch: str) -> list[Step]:
             continue
         s.inputs[0] = turned[x].inputs[0]
         (s.attrs["a"] if s.family == "chain" else s.attrs)["planar"] = 1
-        s.note = join(s.note, f"reads the planar image, saves {2 * x.type.nbytes / 1e3:.1f} KB")
+        s.note = join(s.note, "reads the planar image")
+        s.saved += 2 * x.type.nbytes
         gone.add(x)
     return [s for s in steps if s.family != "move" or s.outputs[0] not in gone]
 

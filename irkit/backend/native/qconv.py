@@ -43,7 +43,7 @@ def qconv_step(family: str, op: Operation, weights: StepInput, macs: int) -> Ste
         fused.append("clamp")
     note = ("fused " + ", ".join(fused)) if fused else ""
     inputs: list[StepInput] = [x, weights, bias, Const(m, f"{w.name or op.loc or family}.multiplier"), residual]
-    return Step(family, inputs, [y], attrs, macs, note)
+    return Step(family, inputs, [y], attrs, macs, note, saved=2 * y.type.nbytes * len(fused))
 
 
 def weights_ohwi(w: Value) -> StepInput:
