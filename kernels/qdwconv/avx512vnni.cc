@@ -1,5 +1,6 @@
 // AVX-512 VNNI: groups of four rows; a vector holds four taps of sixteen channels. 64 channels of one column, or 32 of
-// two, or 16 of four: the interleave works within 128-bit lanes, so a lane may come from another column.
+// two, or 16 of four: the interleave works within 128-bit lanes, so a lane may come from another column. Where these
+// are all channels, 8 of eight columns as well, columns of a vector follow each other in memory.
 #include <immintrin.h>
 
 #include "base/unroll.h"
@@ -8,10 +9,28 @@
 namespace irk {
 namespace {
 
+// How the columns of a vector lie in memory: some of their channels, or as many as a column of the vector has room for;
+// or these are all channels, and the columns follow each other in the output and, for stride 1 or 2, in the input.
+enum class Lie { part, whole, dense1, dense2 };
+
+// 64-bit words of every second column, in 64 bytes and in the 64 that end with the last column.
+template <int Columns>
+IRK_INLINE __m512i second_columns() {
+  constexpr int kWords = 8 / Columns;
+  constexpr auto at = [](int i) { return i / kWords * 2 * kWords + i % kWords + (i < 4 ? 0 : kWords); };
+  return _mm512_setr_epi64(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7));
+}
+
 // One row of a vector: Columns columns, `step` bytes apart.
-template <int Columns, bool Whole>
+template <int Columns, Lie lie>
 IRK_INLINE __m512i load_row(const int8_t* r, int64_t step, __mmask64 mask) {
-  if constexpr (Columns == 1) {
+  constexpr bool Whole = lie == Lie::whole;
+  if constexpr (lie == Lie::dense1) {
+    return _mm512_loadu_si512(r);
+  } else if constexpr (lie == Lie::dense2) {
+    return _mm512_permutex2var_epi64(_mm512_loadu_si512(r), second_columns<Columns>(),
+                                     _mm512_loadu_si512(r + 64 - 64 / Columns));
+  } else if constexpr (Columns == 1) {
     return Whole ? _mm512_loadu_si512(r) : _mm512_maskz_loadu_epi8(mask, r);
   } else if constexpr (Columns == 2) {
     const auto part = [&](int i) IRK_LAMBDA {
@@ -30,6 +49,44 @@ IRK_INLINE __m512i load_row(const int8_t* r, int64_t step, __mmask64 mask) {
   }
 }
 
+// Bytes [lo, hi) of 64.
+IRK_INLINE __mmask64 bytes_between(int64_t lo, int64_t hi) {
+  const auto below = [](int64_t n) IRK_LAMBDA { return n <= 0 ? 0 : n >= 64 ? ~0ull : (1ull << n) - 1; };
+  return below(hi) & ~below(lo);
+}
+
+// The same where only columns [lo, hi) are inside the image.
+template <int Columns, Lie lie>
+IRK_INLINE __m512i load_edge(const int8_t* r, int64_t step, __mmask64 mask, int64_t lo, int64_t hi, __m512i outside) {
+  constexpr int kBytes = 64 / Columns;
+  if constexpr (lie == Lie::dense1) {
+    return _mm512_mask_loadu_epi8(outside, bytes_between(lo * kBytes, hi * kBytes), r);
+  } else if constexpr (lie == Lie::dense2) {
+    const int64_t first = 2 * lo * kBytes, stop = (2 * hi - 1) * kBytes, move = 64 - kBytes;
+    const __m512i a = _mm512_mask_loadu_epi8(outside, bytes_between(first, stop), r);
+    const __m512i b = _mm512_mask_loadu_epi8(outside, bytes_between(first - move, stop - move), r + move);
+    return _mm512_permutex2var_epi64(a, second_columns<Columns>(), b);
+  } else if constexpr (Columns == 1) {
+    return lo <= 0 && hi > 0 ? _mm512_mask_loadu_epi8(outside, mask, r) : outside;
+  } else if constexpr (Columns == 2) {
+    const __m256i none = _mm512_castsi512_si256(outside);
+    const auto part = [&](int i) IRK_LAMBDA {
+      const bool in = i >= lo && i < hi;
+      return _mm256_mask_loadu_epi8(none, in ? static_cast<__mmask32>(mask) : 0, r + i * step);
+    };
+    return _mm512_inserti64x4(_mm512_castsi256_si512(part(0)), part(1), 1);
+  } else {
+    const __m128i none = _mm512_castsi512_si128(outside);
+    const auto part = [&](int i) IRK_LAMBDA {
+      const bool in = i >= lo && i < hi;
+      return _mm_mask_loadu_epi8(none, in ? static_cast<__mmask16>(mask) : 0, r + i * step);
+    };
+    const __m256i a = _mm256_inserti128_si256(_mm256_castsi128_si256(part(0)), part(1), 1);
+    const __m256i b = _mm256_inserti128_si256(_mm256_castsi128_si256(part(2)), part(3), 1);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
+  }
+}
+
 // Four rows to four vectors of four-tap dwords, as unsigned bytes.
 IRK_INLINE void store_group(char* dst, int64_t vector, const __m512i (&r)[4]) {
   const __m512i flip = _mm512_set1_epi8(-128);
@@ -43,13 +100,14 @@ IRK_INLINE void store_group(char* dst, int64_t vector, const __m512i (&r)[4]) {
   _mm512_storeu_si512(dst + 3 * vector, _mm512_unpackhi_epi16(ab1, cd1));
 }
 
-template <int Columns, bool Whole>
+template <int Columns, Lie lie>
 void interleave_columns(const QDwParams& p, const QDwBlock& b, const int8_t* const* rows, int64_t col, int64_t count,
                         char* dst) {
   const __mmask64 mask = ~0ull >> (64 - b.n);
   const int64_t step = p.sw * p.c;
-  alignas(64) int8_t outside[64];
+  alignas(64) int8_t outside[128];
   _mm512_store_si512(outside, _mm512_set1_epi8(static_cast<char>(p.zx)));
+  _mm512_store_si512(outside + 64, _mm512_load_si512(outside));
   // A row outside the image is read from `outside`, over and over.
   const int8_t* at[4];
   int64_t next[4];
@@ -57,23 +115,17 @@ void interleave_columns(const QDwParams& p, const QDwBlock& b, const int8_t* con
     at[t] = rows[t] ? rows[t] + col * p.c : outside;
     next[t] = rows[t] ? step : 0;
   }
-  const int64_t vector = b.vector, n = b.n;
+  const int64_t vector = b.vector;
   const QDwInside inside = qdw_inside(p, col);
   const int64_t first = inside.first, stop = inside.stop;
   int64_t i = 0;
   const auto edge = [&](int64_t end) {
     for (; i < end; i += Columns, dst += 64) {
-      alignas(64) int8_t part[4][64];
-      for (int t = 0; t < 4; t++) {
-        _mm512_store_si512(part[t], _mm512_load_si512(outside));
-        for (int k = 0; k < Columns; k++) {
-          if (i + k < first || i + k >= stop || !rows[t]) continue;
-          const int8_t* from = at[t] + (i + k) * step;
-          for (int64_t c = 0; c < n; c++) part[t][k * (64 / Columns) + c] = from[c];
-        }
-      }
+      const __m512i none = _mm512_load_si512(outside);
       __m512i r[4];
-      unroll<4>([&](auto t) IRK_LAMBDA { r[t] = _mm512_load_si512(part[t]); });
+      unroll<4>([&](auto t) IRK_LAMBDA {
+        r[t] = load_edge<Columns, lie>(at[t] + i * next[t], next[t], mask, first - i, stop - i, none);
+      });
       store_group(dst, vector, r);
     }
   };
@@ -83,7 +135,7 @@ void interleave_columns(const QDwParams& p, const QDwBlock& b, const int8_t* con
   for (const int64_t end = stop < count ? stop : count; i + Columns <= end; i += Columns, dst += 64) {
     __m512i r[4];
     unroll<4>([&](auto t) IRK_LAMBDA {
-      r[t] = load_row<Columns, Whole>(from[t], next[t], mask);
+      r[t] = load_row<Columns, lie>(from[t], next[t], mask);
       from[t] += move[t];
       asm("" : "+r"(from[t]));  // GCC would keep the four pointers in one vector and extract them for every load
     });
@@ -93,10 +145,16 @@ void interleave_columns(const QDwParams& p, const QDwBlock& b, const int8_t* con
 }
 
 // A vector of outputs: `left` columns of it exist, n channels of each.
-template <int Columns, bool Whole>
+template <int Columns, Lie lie>
 IRK_INLINE void store_bytes(__m512i v, int8_t* d, int64_t pixel, int64_t left, int64_t n) {
+  constexpr bool Whole = lie == Lie::whole;
   const __mmask64 mask = ~0ull >> (64 - n);
-  if constexpr (Columns == 1) {
+  if constexpr (lie == Lie::dense1 || lie == Lie::dense2) {
+    if (left >= Columns)
+      _mm512_storeu_si512(d, v);
+    else if (left > 0)
+      _mm512_mask_storeu_epi8(d, ~0ull >> (64 - left * (64 / Columns)), v);
+  } else if constexpr (Columns == 1) {
     if (Whole)
       _mm512_storeu_si512(d, v);
     else
@@ -128,7 +186,7 @@ __m512i load_residual(const QDwParams& p, const QDwBlock& b, const int8_t* res, 
 
 // Sums to outputs, `vectors` times 64. Lane i of vector q holds channels 16i + 4q .., so the packs restore memory
 // order.
-template <int Columns, bool Whole>
+template <int Columns, Lie lie>
 void finish(const QDwParams& p, const QDwBlock& b, const int32_t* sums, int64_t left, int8_t* d, const int8_t* res) {
   const float* m = p.m + b.lanes;
   const __m512 m0 = _mm512_loadu_ps(m), m1 = _mm512_loadu_ps(m + 16), m2 = _mm512_loadu_ps(m + 32),
@@ -159,7 +217,7 @@ void finish(const QDwParams& p, const QDwBlock& b, const int32_t* sums, int64_t 
     const __m512i h1 = _mm512_packs_epi32(_mm512_cvtps_epi32(y[2]), _mm512_cvtps_epi32(y[3]));
     __m512i v = _mm512_packs_epi16(_mm512_adds_epi16(h0, zy), _mm512_adds_epi16(h1, zy));
     v = _mm512_min_epi8(_mm512_max_epi8(v, lo), hi);
-    store_bytes<Columns, Whole>(v, d, pixel, left, b.n);
+    store_bytes<Columns, lie>(v, d, pixel, left, b.n);
   }
 }
 
@@ -176,8 +234,9 @@ IRK_INLINE void multiply_add(__m512i& acc, __m512i unsigned_bytes, __m512i signe
   asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(unsigned_bytes), "v"(signed_bytes));
 }
 
-// Sums of U vectors of outputs.
-template <int U>
+// Sums of U vectors of outputs. Of eight columns, vectors 2 and 3 hold the odd ones of the channels of 0 and 1: an odd
+// column's tap, told by its offset, meets the even ones there, and the odd ones at the next even column.
+template <int U, int Columns>
 IRK_INLINE void sum_taps(const QDwParams& p, const int32_t* bias, int64_t vector, const int64_t* offsets,
                          const char* src, const uint8_t* w, __m512i (&acc)[U][4]) {
   unroll<4>([&](auto q) IRK_LAMBDA {
@@ -186,6 +245,14 @@ IRK_INLINE void sum_taps(const QDwParams& p, const int32_t* bias, int64_t vector
   });
   for (int64_t k = 0; k < p.taps; k++, w += 256) {
     const char* t = src + offsets[k];
+    if (Columns == 8 && (offsets[k] & 8)) {
+      const char* from[4] = {t - 8 + 2 * vector, t - 8 + 3 * vector, t + 8, t + 8 + vector};
+      unroll<4>([&](auto q) IRK_LAMBDA {
+        const __m512i wq = _mm512_loadu_si512(w + 64 * q);
+        unroll<U>([&](auto u) IRK_LAMBDA { multiply_add(acc[u][q], _mm512_loadu_si512(from[q] + 64 * u), wq); });
+      });
+      continue;
+    }
     unroll<4>([&](auto q) IRK_LAMBDA {
       const __m512i wq = _mm512_loadu_si512(w + 64 * q);
       unroll<U>([&](auto u) IRK_LAMBDA { multiply_add(acc[u][q], _mm512_loadu_si512(t + 64 * u), wq); });
@@ -202,11 +269,11 @@ struct alignas(64) Plain {
 };
 
 // The usual case: int8 output without residual, sums that can't leave the int32 range when scaled.
-template <int U, int Columns, bool Whole, bool lifted>
+template <int U, int Columns, Lie lie, bool lifted>
 IRK_INLINE void plain_vectors(const QDwParams& p, const QDwBlock& b, const Plain* constants, const int64_t* offsets,
                               const char* src, const uint8_t* w, int64_t left, int8_t* d) {
   __m512i acc[U][4];
-  sum_taps<U>(p, p.bias + b.lanes, b.vector, offsets, src, w, acc);
+  sum_taps<U, Columns>(p, p.bias + b.lanes, b.vector, offsets, src, w, acc);
   // Keeps GCC from holding the constants in registers during the sums, which would then spill.
   asm("" : "+r"(constants));
   const Plain& k = *constants;
@@ -227,11 +294,11 @@ IRK_INLINE void plain_vectors(const QDwParams& p, const QDwBlock& b, const Plain
       v = _mm512_packs_epi16(_mm512_adds_epi16(h0, zy), _mm512_adds_epi16(h1, zy));
       if (p.clamped) v = _mm512_min_epi8(_mm512_max_epi8(v, _mm512_load_si512(k.lo)), _mm512_load_si512(k.hi));
     }
-    store_bytes<Columns, Whole>(v, d + u * Columns * pixel, pixel, left - u * Columns, b.n);
+    store_bytes<Columns, lie>(v, d + u * Columns * pixel, pixel, left - u * Columns, b.n);
   });
 }
 
-template <int Columns, bool Whole, bool lifted>
+template <int Columns, Lie lie, bool lifted>
 void plain_row(const QDwParams& p, const QDwBlock& b, const int64_t* offsets, const char* src, const uint8_t* w,
                int64_t count, int8_t* d) {
   Plain k;
@@ -245,33 +312,33 @@ void plain_row(const QDwParams& p, const QDwBlock& b, const int64_t* offsets, co
   _mm512_store_si512(k.hi, _mm512_set1_epi8(static_cast<char>(p.hi)));
   const int64_t move = Columns * p.c;
   for (; count > 3 * Columns; count -= 4 * Columns, src += 256, d += 4 * move)
-    plain_vectors<4, Columns, Whole, lifted>(p, b, &k, offsets, src, w, count, d);
+    plain_vectors<4, Columns, lie, lifted>(p, b, &k, offsets, src, w, count, d);
   if (count > Columns) {
-    plain_vectors<2, Columns, Whole, lifted>(p, b, &k, offsets, src, w, count, d);
+    plain_vectors<2, Columns, lie, lifted>(p, b, &k, offsets, src, w, count, d);
     count -= 2 * Columns, src += 128, d += 2 * move;
   }
-  if (count > 0) plain_vectors<1, Columns, Whole, lifted>(p, b, &k, offsets, src, w, count, d);
+  if (count > 0) plain_vectors<1, Columns, lie, lifted>(p, b, &k, offsets, src, w, count, d);
 }
 
 // One row of outputs of a block.
-template <int Columns, bool Whole>
+template <int Columns, Lie lie>
 void output_row(const QDwParams& p, const QDwBlock& b, const int64_t* offsets, const char* src, const uint8_t* w,
                 int64_t count, char* out, const int8_t* res) {
   if (!res && !p.f32 && !p.wide) {
-    const auto row = p.form == QForm::lifted ? plain_row<Columns, Whole, true> : plain_row<Columns, Whole, false>;
+    const auto row = p.form == QForm::lifted ? plain_row<Columns, lie, true> : plain_row<Columns, lie, false>;
     row(p, b, offsets, src, w, count, reinterpret_cast<int8_t*>(out));
     return;
   }
   alignas(64) int32_t sums[64];
   for (; count > 0; count -= Columns, src += 64) {
     __m512i acc[1][4];
-    sum_taps<1>(p, p.bias + b.lanes, b.vector, offsets, src, w, acc);
+    sum_taps<1, Columns>(p, p.bias + b.lanes, b.vector, offsets, src, w, acc);
     unroll<4>([&](auto q) IRK_LAMBDA { _mm512_store_si512(sums + 16 * q, acc[0][q]); });
     const int64_t done = count < Columns ? count : Columns;
     if (p.f32)
       finish_f32(p, b, sums, done, reinterpret_cast<float*>(out));
     else
-      finish<Columns, Whole>(p, b, sums, done, reinterpret_cast<int8_t*>(out), res);
+      finish<Columns, lie>(p, b, sums, done, reinterpret_cast<int8_t*>(out), res);
     out += Columns * p.c * (p.f32 ? 4 : 1);
     if (res) res += Columns * p.c;
   }
@@ -280,24 +347,37 @@ void output_row(const QDwParams& p, const QDwBlock& b, const int64_t* offsets, c
 struct Ops {
   static constexpr int kDepth = 4, kVectors = 4, kVectorBytes = 64;
 
+  template <int Columns, Lie lie>
+  struct Kind {
+    static constexpr int kColumns = Columns;
+    static constexpr Lie kLie = lie;
+  };
+  // f(Kind<columns of a vector, how they lie in memory>())
+  template <class F>
+  static IRK_INLINE void choose(const QDwParams& p, const QDwBlock& b, F f) {
+    if (b.width == 64) return b.n == 64 ? f(Kind<1, Lie::whole>()) : f(Kind<1, Lie::part>());
+    const bool whole = b.n == b.width, dense1 = whole && b.n == p.c && p.sw == 1;
+    const bool dense2 = whole && b.n == p.c && p.sw == 2;
+    if (b.width == 8) return dense1 ? f(Kind<8, Lie::dense1>()) : f(Kind<8, Lie::dense2>());
+    if (b.width == 32)
+      return dense1   ? f(Kind<2, Lie::dense1>())
+             : dense2 ? f(Kind<2, Lie::dense2>())
+             : whole  ? f(Kind<2, Lie::whole>())
+                      : f(Kind<2, Lie::part>());
+    return dense1   ? f(Kind<4, Lie::dense1>())
+           : dense2 ? f(Kind<4, Lie::dense2>())
+           : whole  ? f(Kind<4, Lie::whole>())
+                    : f(Kind<4, Lie::part>());
+  }
+
   static void interleave(const QDwParams& p, const QDwBlock& b, const int8_t* const* rows, int64_t col, int64_t count,
                          char* dst) {
-    if (b.width == 64)
-      (b.n == 64 ? interleave_columns<1, true> : interleave_columns<1, false>)(p, b, rows, col, count, dst);
-    else if (b.width == 32)
-      (b.n == 32 ? interleave_columns<2, true> : interleave_columns<2, false>)(p, b, rows, col, count, dst);
-    else
-      (b.n == 16 ? interleave_columns<4, true> : interleave_columns<4, false>)(p, b, rows, col, count, dst);
+    choose(p, b, [&](auto k) { interleave_columns<k.kColumns, k.kLie>(p, b, rows, col, count, dst); });
   }
 
   static void outputs(const QDwParams& p, const QDwBlock& b, const int64_t* offsets, const char* src, const uint8_t* w,
                       int64_t count, char* out, const int8_t* res) {
-    if (b.width == 64)
-      (b.n == 64 ? output_row<1, true> : output_row<1, false>)(p, b, offsets, src, w, count, out, res);
-    else if (b.width == 32)
-      (b.n == 32 ? output_row<2, true> : output_row<2, false>)(p, b, offsets, src, w, count, out, res);
-    else
-      (b.n == 16 ? output_row<4, true> : output_row<4, false>)(p, b, offsets, src, w, count, out, res);
+    choose(p, b, [&](auto k) { output_row<k.kColumns, k.kLie>(p, b, offsets, src, w, count, out, res); });
   }
 };
 

@@ -63,7 +63,7 @@ int64_t cut_channels(const Packing& pk, int64_t channels, QDwBlock* out) {
 
 // Channel of the block in lane `e` of vector `q`: within each 128-bit lane the vectors follow each other.
 int64_t channel_of(const Packing& pk, const QDwBlock& b, int64_t q, int64_t e) {
-  return (e / 4 * 4 * pk.vectors) % b.width + 4 * q + e % 4;
+  return (e / 4 * 4 * pk.vectors + 4 * q + e % 4) % b.width;
 }
 
 // Bias and multiplier of a channel.
@@ -141,7 +141,8 @@ Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
   const KernelRow* row = pick_kernel("qdwconv", "s8s8", ctx.isa);
   QDwParams* p = static_cast<QDwParams*>(ctx.alloc->alloc(sizeof(QDwParams)));
   if (!row || !p) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
-  const Packing pk = packing_of(row->isa);
+  Packing pk = packing_of(row->isa);
+  if (row->isa == Isa::avx512vnni && s.ic == 8 && s.sw <= 2) pk.narrowest = 8;
   const int64_t channels = ceil_div(s.ic, 16) * 16;  // that are worked on
   *p = QDwParams();
   p->ih = s.ih, p->iw = s.iw, p->c = s.ic, p->oh = s.oh, p->ow = s.ow;
@@ -208,7 +209,8 @@ Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
     p->planes = s.sw < span ? s.sw : span;
     p->reach = (span - 1) / s.sw;
     int64_t scratch;
-    const int64_t columns = p->chunk + p->reach + 16;  // a last group of vectors reads beyond, whatever is there
+    const int64_t columns =
+        round_up(p->chunk + p->reach, 2) + 16;  // a last group of vectors reads beyond, whatever is there
     if (!mul_ok(columns * p->planes, p->groups * widest * pk.depth * pk.size, &scratch))
       return fail(Code::unsupported, "%s: kernel too large", ctx.loc);
     out->scratch = scratch + 256;

@@ -34,7 +34,7 @@ def test_channels(c: int) -> None:
 
 
 @pytest.mark.parametrize("width", range(1, 24))
-@pytest.mark.parametrize("c", [16, 32, 64])
+@pytest.mark.parametrize("c", [8, 16, 32, 64])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_widths(width: int, c: int, stride: int) -> None:
     rng = np.random.default_rng(width)
@@ -64,6 +64,11 @@ SHAPES = [
     ((1, 66, 3, 200), (3, 3), SAME3),
     ((1, 3, 200, 3), (11, 1), {"pads": (5, 0, 5, 0)}),
     ((2, 100, 1, 50), (1, 9), {"pads": (0, 8, 0, 0)}),
+    ((2, 8, 7, 45), (3, 3), SAME3),
+    ((2, 8, 9, 46), (3, 3), {"strides": (2, 2), **SAME3}),
+    ((1, 8, 6, 23), (2, 6), {"dilation": (1, 3), "strides": (1, 2), "pads": (0, 9, 1, 12)}),
+    ((1, 16, 6, 23), (5, 4), {"strides": (1, 2), "pads": (2, 5, 2, 5)}),
+    ((1, 32, 6, 23), (3, 5), {"strides": (2, 1), "pads": (1, 2, 1, 2)}),
 ]
 
 
@@ -136,7 +141,7 @@ def test_sums_near_the_limits_of_the_short_epilogue(bias: int, scale: float) -> 
             check("qdwconv", qconv2d, x, w, biases, groups=16, quant=y, **SAME3)
 
 
-@pytest.mark.parametrize("c", [5, 16, 20, 32, 50, 64, 112])
+@pytest.mark.parametrize("c", [5, 8, 16, 20, 32, 50, 64, 112])
 def test_residual(c: int) -> None:
     rng = np.random.default_rng(c)
     x, w = qtensor(rng, (1, c, 5, 7), zero=-3), qweights(rng, (c, 1, 3, 3))
