@@ -14,9 +14,11 @@ struct VecAvx2 {
 
   static F load(const float* p) { return _mm256_loadu_ps(p); }
   static void store(float* p, F v) { _mm256_storeu_ps(p, v); }
-  static F even(const float* p) {
-    const __m256 t = _mm256_shuffle_ps(load(p), load(p + 7), 0xd8);
-    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(t), 0xd8));
+  static void split(const float* p, F& even, F& odd) {
+    const F a = load(p), b = load(p + 8);
+    const auto in_order = [](F v) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xd8)); };
+    even = in_order(_mm256_shuffle_ps(a, b, 0x88));
+    odd = in_order(_mm256_shuffle_ps(a, b, 0xdd));
   }
   static F load_n(const float* p, int64_t n) { return _mm256_maskload_ps(p, first(n)); }
   static void store_n(float* p, F v, int64_t n) { _mm256_maskstore_ps(p, first(n), v); }

@@ -16,8 +16,9 @@ namespace {
 constexpr int64_t kFewChannels = 8;         // fewer, or
 constexpr int64_t kPointChannels = 16;      // no more, with a window of one pixel
 constexpr int64_t kBandBytes = 24 << 10;    // of the copied rows of an item: half a first-level cache
-constexpr int64_t kPlanarBytes = 40 << 10;  // of a planar image, whose rows take longer to copy
-constexpr int64_t kMostStride = 64;         // of its columns
+constexpr int64_t kPlanarBytes = 20 << 10;  // of a planar image, whose copies take longer; or
+constexpr int64_t kPlanarLarge = 40 << 10;  // while more than half as many rows as its own are its neighbours'
+constexpr int64_t kMostStride = 64;         // of a planar image's columns
 constexpr int64_t kMostBytes = 1 << 20;     // of the copied rows that one output row needs
 
 // Copied rows for `rows` rows of the output.
@@ -141,7 +142,11 @@ Status plan_few(StepContext& ctx, const ConvShape& s, const KernelRow* row, cons
   }
 
   int64_t rows = 1;
-  while (rows < s.oh && copied(s, rows + 1) * p->row * 4 <= (s.planar ? kPlanarBytes : kBandBytes)) rows++;
+  const auto room = [&] {
+    if (!s.planar) return kBandBytes;
+    return 2 * copied(s, rows) > 3 * rows * s.stride[0] ? kPlanarLarge : kPlanarBytes;
+  };
+  while (rows < s.oh && copied(s, rows + 1) * p->row * 4 <= room()) rows++;
   p->bands = ceil_div(s.oh, rows);
   if (ctx.threads > 1) p->bands = max64(p->bands, min64(s.oh, ceil_div(4 * ctx.threads, s.n)));
   if (s.band) p->bands = s.oh / s.band;

@@ -245,30 +245,46 @@ void few_rows(const FewParams& p, const float* x, int64_t image, int64_t top, in
   }
 }
 
-// Elements of x by their columns' remainder by the stride, p.part floats each with zeros around them. Where that is
-// whole vectors, those at the ends overlap: the zeros come first.
+// Zeros before and after a part's columns, at least a vector of them; columns that overlap them come later.
+void part_ends(const FewParams& p, const irk::FewPart& q, float* y) {
+  for (int64_t i = 0; i < q.before; i += V::N) V::store(y + i, V::set(0.0f));
+  for (int64_t i = p.part; i > q.before + q.count; i -= V::N) V::store(y + i - V::N, V::set(0.0f));
+}
+
+// Elements of x by their columns' remainder by the stride, p.part floats each with zeros around them. Vectors at the
+// end of a row overlap.
 void planar_row(const FewParams& p, const float* x, float* y) {
-  for (int64_t r = 0; r < p.step_w; r++, y += p.part) {
-    const irk::FewPart& q = p.parts[r];
-    const float* s = x + q.skip;
-    float* d = y + q.before;
-    const int64_t n = q.count;
-    if (n < V::N || p.step_w > 2) {
+  const int64_t n = p.iw / p.step_w;  // columns of every part, at least
+  if (n < V::N || p.step_w > 2) {
+    for (int64_t r = 0; r < p.step_w; r++, y += p.part) {
+      const irk::FewPart& q = p.parts[r];
       for (int64_t i = 0; i < q.before; i++) y[i] = 0;
-      for (int64_t i = 0; i < n; i++) d[i] = s[i * p.step_w];
-      for (int64_t i = q.before + n; i < p.part; i++) y[i] = 0;
-      continue;
+      for (int64_t i = 0; i < q.count; i++) y[q.before + i] = x[q.skip + i * p.step_w];
+      for (int64_t i = q.before + q.count; i < p.part; i++) y[i] = 0;
     }
-    for (int64_t i = 0; i < q.before; i += V::N) V::store(y + i, V::set(0.0f));
-    for (int64_t i = p.part; i > q.before + n; i -= V::N) V::store(y + i - V::N, V::set(0.0f));
-    if (p.step_w == 1) {
-      for (int64_t i = 0; i + V::N < n; i += V::N) V::store(d + i, V::load(s + i));
-      V::store(d + n - V::N, V::load(s + n - V::N));
-    } else {
-      for (int64_t i = 0; i + V::N < n; i += V::N) V::store(d + i, V::even(s + 2 * i));
-      V::store(d + n - V::N, V::even(s + 2 * (n - V::N)));
-    }
+    return;
   }
+  const irk::FewPart& q = p.parts[0];
+  part_ends(p, q, y);
+  if (p.step_w == 1) {
+    float* d = y + q.before;
+    for (int64_t i = 0; i < n - V::N; i += V::N) V::store(d + i, V::load(x + i));
+    V::store(d + n - V::N, V::load(x + n - V::N));
+    return;
+  }
+  const irk::FewPart& other = p.parts[1];
+  part_ends(p, other, y + p.part);
+  float *first = y + q.before, *second = y + p.part + other.before;
+  float *even = q.skip ? second : first, *odd = q.skip ? first : second;
+  const auto both = [&](int64_t i) {
+    V::F a, b;
+    V::split(x + 2 * i, a, b);
+    V::store(even + i, a);
+    V::store(odd + i, b);
+  };
+  for (int64_t i = 0; i < n - V::N; i += V::N) both(i);
+  both(n - V::N);
+  if (p.iw % 2) even[n] = x[2 * n];
 }
 
 // As few_rows(), of a planar image.
