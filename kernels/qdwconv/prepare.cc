@@ -80,6 +80,22 @@ Scaling scaling_of(const QConvShape& s, int64_t c, bool low) {
   return k;
 }
 
+// A channel's weights, from its place in the first vector on: for each output row of the band, tap kh has row kh of the
+// groups counted from the row's first.
+template <class T>
+void pack_channel(const Packing& pk, const QDwParams& p, const int8_t* src, uint8_t* dst) {
+  const int64_t step = pk.vectors * pk.bytes;
+  for (int64_t r = 0; r < p.band; r++)
+    for (int64_t kh = 0; kh < p.kh; kh++) {
+      const int64_t row = kh + r * p.sh;
+      uint8_t* to = dst + (r * p.groups + row / pk.depth) * p.kw * step + row % pk.depth * pk.size;
+      for (int64_t kw = 0; kw < p.kw; kw++, to += step) {
+        const T value = src[kh * p.kw + kw];
+        memcpy(to, &value, sizeof value);
+      }
+    }
+}
+
 void pack_block(const Packing& pk, const QDwParams& p, const QConvShape& s, const QDwBlock& b, uint8_t* w,
                 int32_t* bias, float* m) {
   const int64_t lanes = pk.lanes();
@@ -94,18 +110,11 @@ void pack_block(const Packing& pk, const QDwParams& p, const QConvShape& s, cons
       const int32_t start = static_cast<int32_t>(static_cast<uint32_t>(k.bias - (s.zx + shift) * k.sums.plain));
       bias[lane] = p.form == QForm::lifted ? qconv_lifted(start) : start;
       m[lane] = k.m;
-      for (int64_t r = 0; r < p.band; r++)
-        for (int64_t g = 0; g < p.groups; g++)
-          for (int64_t t = 0; t < pk.depth; t++) {
-            const int64_t kh = g * pk.depth + t - r * p.sh;
-            if (kh < 0 || kh >= p.kh) continue;
-            for (int64_t kw = 0; kw < p.kw; kw++) {
-              uint8_t* dst = w + b.w + ((r * p.groups + g) * p.kw + kw) * pk.vectors * pk.bytes + q * pk.bytes +
-                             (e * pk.depth + t) * pk.size;
-              const int16_t value = src[kh * p.kw + kw];
-              memcpy(dst, &value, static_cast<size_t>(pk.size));  // little-endian: the low byte first
-            }
-          }
+      uint8_t* const dst = w + b.w + q * pk.bytes + e * pk.depth * pk.size;
+      if (pk.size == 1)
+        pack_channel<int8_t>(pk, p, src, dst);
+      else
+        pack_channel<int16_t>(pk, p, src, dst);
     }
 }
 
@@ -116,14 +125,13 @@ Status check_sums(const StepContext& ctx, const QConvShape& s, Isa isa, QDwParam
   const double reach = static_cast<double>(most(s.zx + 128, 127 - s.zx));
   const double added = s.residual ? static_cast<double>(most(s.zr + 128, 127 - s.zr)) * fabs(s.mr) : 0;
   for (int64_t c = 0; c < s.oc; c++) {
-    double sum = s.bias ? fabs(static_cast<double>(s.bias[c])) : 0;
-    for (int64_t k = 0; k < s.kh * s.kw; k++) sum += abs(s.w[c * s.kh * s.kw + k]) * reach;
+    const Scaling k = scaling_of(s, c, liftable);
+    const double start = s.bias ? fabs(static_cast<double>(s.bias[c])) : 0;
+    const double sum = start + static_cast<double>(k.sums.magnitude) * reach;
     IRK_TRY(qconv_check_channel(ctx, c, sum, s.m[c]));
     if (sum * fabs(s.m[c]) + added > kQConvSafe) p->wide = true;
     sums[c] = sum;
-    if (!liftable) continue;
-    const Scaling k = scaling_of(s, c, true);
-    liftable = QSumRange(k.sums, k.bias, s.zx).liftable() && qconv_liftable_scale(k.m);
+    liftable = liftable && QSumRange(k.sums, k.bias, s.zx).liftable() && qconv_liftable_scale(k.m);
   }
   p->form = liftable && !p->wide ? QForm::lifted : QForm::plain;
   return Status();
