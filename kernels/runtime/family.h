@@ -32,6 +32,8 @@ class StepAllocator {
   int64_t bytes() const { return bytes_; }  // handed out so far
 
  private:
+  void touch(char* begin, int64_t bytes) const;
+
   struct Block;
   struct Fill {
     const void* data;
@@ -40,7 +42,7 @@ class StepAllocator {
   Block* head_ = nullptr;
   char* free_ = nullptr;  // of the last chunk: what follows, and how many bytes of it
   int64_t left_ = 0;
-  char* end_ = nullptr;  // of the chunk that expect() made
+  char *small_ = nullptr, *end_ = nullptr;  // of the chunk that expect() made: its small pages, its end
   int64_t bytes_ = 0;
   Fill fills_[256] = {};  // the longest of each value
 };
