@@ -268,37 +268,57 @@ struct alignas(64) Plain {
   int8_t lo[64], hi[64];
 };
 
+// The same where a vector is a column and the taps are three neighbouring ones: each is loaded once for all of them.
+template <int U>
+IRK_INLINE void sum_three_taps(const int32_t* bias, int64_t vector, const char* src, const uint8_t* w,
+                               __m512i (&acc)[U][4]) {
+  unroll<4>([&](auto q) IRK_LAMBDA {
+    __m512i column[U + 2];
+    unroll<U + 2>([&](auto u) IRK_LAMBDA { column[u] = _mm512_loadu_si512(src + q * vector + 64 * u); });
+    unroll<U>([&](auto u) IRK_LAMBDA { acc[u][q] = _mm512_loadu_si512(bias + 16 * q); });
+    unroll<3>([&](auto k) IRK_LAMBDA {
+      const __m512i wk = _mm512_loadu_si512(w + 256 * k + 64 * q);
+      unroll<U>([&](auto u) IRK_LAMBDA { multiply_add(acc[u][q], column[u + k], wk); });
+    });
+  });
+}
+
+enum class Taps { any, three };
+
 // The usual case: int8 output without residual, sums that can't leave the int32 range when scaled.
-template <int U, int Columns, Lie lie, bool lifted>
+template <int U, int Columns, Lie lie, bool lifted, Taps taps>
 IRK_INLINE void plain_vectors(const QDwParams& p, const QDwBlock& b, const Plain* constants, const int64_t* offsets,
                               const char* src, const uint8_t* w, int64_t left, int8_t* d) {
-  __m512i acc[U][4];
-  sum_taps<U, Columns>(p, p.bias + b.lanes, b.vector, offsets, src, w, acc);
+  __m512i y[U][4];
+  if constexpr (taps == Taps::three)
+    sum_three_taps<U>(p.bias + b.lanes, b.vector, src, w, y);
+  else
+    sum_taps<U, Columns>(p, p.bias + b.lanes, b.vector, offsets, src, w, y);
   // Keeps GCC from holding the constants in registers during the sums, which would then spill.
   asm("" : "+r"(constants));
   const Plain& k = *constants;
-  const int64_t pixel = p.c;
-  unroll<U>([&](auto u) IRK_LAMBDA {
-    __m512i y[4];
-    unroll<4>([&](auto q) IRK_LAMBDA {
-      const __m512 m = _mm512_load_ps(k.m + 16 * q);
-      y[q] = _mm512_cvtps_epi32(
-          lifted ? _mm512_fmadd_ps(_mm512_castsi512_ps(acc[u][q]), m, _mm512_load_ps(k.less + 16 * q))
-                 : _mm512_mul_ps(_mm512_cvtepi32_ps(acc[u][q]), m));
+  unroll<4>([&](auto q) IRK_LAMBDA {
+    const __m512 m = _mm512_load_ps(k.m + 16 * q), less = _mm512_load_ps(k.less + 16 * q);
+    unroll<U>([&](auto u) IRK_LAMBDA {
+      y[u][q] = _mm512_cvtps_epi32(lifted ? _mm512_fmadd_ps(_mm512_castsi512_ps(y[u][q]), m, less)
+                                          : _mm512_mul_ps(_mm512_cvtepi32_ps(y[u][q]), m));
     });
-    __m512i h0 = _mm512_packs_epi32(y[0], y[1]), h1 = _mm512_packs_epi32(y[2], y[3]), v;
+  });
+  const int64_t pixel = p.c;
+  const __m512i lo = _mm512_load_si512(k.lo), hi = _mm512_load_si512(k.hi), zy = _mm512_load_si512(k.zy);
+  unroll<U>([&](auto u) IRK_LAMBDA {
+    __m512i h0 = _mm512_packs_epi32(y[u][0], y[u][1]), h1 = _mm512_packs_epi32(y[u][2], y[u][3]), v;
     if constexpr (lifted) {
-      v = _mm512_xor_si512(_mm512_packus_epi16(h0, h1), _mm512_load_si512(k.lo));  // -128
+      v = _mm512_xor_si512(_mm512_packus_epi16(h0, h1), lo);  // -128
     } else {
-      const __m512i zy = _mm512_load_si512(k.zy);
       v = _mm512_packs_epi16(_mm512_adds_epi16(h0, zy), _mm512_adds_epi16(h1, zy));
-      if (p.clamped) v = _mm512_min_epi8(_mm512_max_epi8(v, _mm512_load_si512(k.lo)), _mm512_load_si512(k.hi));
+      if (p.clamped) v = _mm512_min_epi8(_mm512_max_epi8(v, lo), hi);
     }
     store_bytes<Columns, lie>(v, d + u * Columns * pixel, pixel, left - u * Columns, b.n);
   });
 }
 
-template <int Columns, Lie lie, bool lifted>
+template <int Columns, Lie lie, bool lifted, Taps taps>
 void plain_row(const QDwParams& p, const QDwBlock& b, const int64_t* offsets, const char* src, const uint8_t* w,
                int64_t count, int8_t* d) {
   Plain k;
@@ -312,12 +332,12 @@ void plain_row(const QDwParams& p, const QDwBlock& b, const int64_t* offsets, co
   _mm512_store_si512(k.hi, _mm512_set1_epi8(static_cast<char>(p.hi)));
   const int64_t move = Columns * p.c;
   for (; count > 3 * Columns; count -= 4 * Columns, src += 256, d += 4 * move)
-    plain_vectors<4, Columns, lie, lifted>(p, b, &k, offsets, src, w, count, d);
+    plain_vectors<4, Columns, lie, lifted, taps>(p, b, &k, offsets, src, w, count, d);
   if (count > Columns) {
-    plain_vectors<2, Columns, lie, lifted>(p, b, &k, offsets, src, w, count, d);
+    plain_vectors<2, Columns, lie, lifted, taps>(p, b, &k, offsets, src, w, count, d);
     count -= 2 * Columns, src += 128, d += 2 * move;
   }
-  if (count > 0) plain_vectors<1, Columns, lie, lifted>(p, b, &k, offsets, src, w, count, d);
+  if (count > 0) plain_vectors<1, Columns, lie, lifted, taps>(p, b, &k, offsets, src, w, count, d);
 }
 
 // One row of outputs of a block.
@@ -325,7 +345,11 @@ template <int Columns, Lie lie>
 void output_row(const QDwParams& p, const QDwBlock& b, const int64_t* offsets, const char* src, const uint8_t* w,
                 int64_t count, char* out, const int8_t* res) {
   if (!res && !p.f32 && !p.wide) {
-    const auto row = p.form == QForm::lifted ? plain_row<Columns, lie, true> : plain_row<Columns, lie, false>;
+    constexpr Taps kThree = Columns == 1 ? Taps::three : Taps::any;
+    const bool three = p.taps == 3 && offsets[0] == 0 && offsets[1] == 64 && offsets[2] == 128;
+    const auto row = p.form == QForm::lifted
+                         ? (three ? plain_row<Columns, lie, true, kThree> : plain_row<Columns, lie, true, Taps::any>)
+                         : (three ? plain_row<Columns, lie, false, kThree> : plain_row<Columns, lie, false, Taps::any>);
     row(p, b, offsets, src, w, count, reinterpret_cast<int8_t*>(out));
     return;
   }
