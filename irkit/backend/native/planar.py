@@ -21,8 +21,6 @@ def read_planar(steps: Sequence[Step], arch: str) -> list[Step]:
     Convolutions of few channels, alone or first in a chain: the kernels of x86-64 copy the rows they need anyway.
     Quantize of three channels, whose int8 result would be turned around.
     """
-    if arch != "x86_64":
-        return list(steps)
     turned = {s.outputs[0]: s for s in steps if s.family == "move" and _turns(s)}
     gone: set[Value] = set()
     for s in steps:
@@ -36,7 +34,7 @@ def read_planar(steps: Sequence[Step], arch: str) -> list[Step]:
             gone.add(after.outputs[0])
             continue
         x = s.inputs[0] if s.inputs else None
-        if not isinstance(x, Value) or x not in turned or not _takes_planar(s):
+        if arch != "x86_64" or not isinstance(x, Value) or x not in turned or not _takes_planar(s):
             continue
         s.inputs[0] = turned[x].inputs[0]
         (s.attrs["a"] if s.family == "chain" else s.attrs)["planar"] = 1
