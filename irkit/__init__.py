@@ -81,19 +81,20 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> CompiledMo
 
 
 def tune(
-    path: str | os.PathLike[str], inputs: Sequence[Any] | None = None, threads: int | None = None, seconds: float = 2.0
+    path: str | os.PathLike[str], inputs: Sequence[Any] | None = None, threads: int | None = None, seconds: float = 4.0
 ) -> Tuning:
     """Measure how the steps of an artifact run fastest here, and keep that for this machine; never required.
 
-    Tries each step with the best and the second-best instructions of this CPU, on one thread and on all. What is
-    clearly faster, and makes the whole call so, is used by every later :func:`load` and :func:`compile` of this plan
-    with as many threads. Results stay the same, bit for bit.
+    Tries each step with every set of instructions of this CPU that there are kernels for, on one thread and on all.
+    What is clearly faster, and makes the whole call so, is used by every later :func:`load` and :func:`compile` of this
+    plan with as many threads, whose plans say ``chosen by measurement``. Results stay the same, bit for bit.
 
     inputs: arrays of a call; made up by default. threads: as for :func:`load`. seconds: time limit; when it is too
     short to measure well, nothing changes. The file is in ``IRKIT_CACHE_DIR``, else in the user's cache folder; where
     it can't be written, the choices hold for the returned model only.
 
-    Returns a Tuning: model, before_ns, after_ns, changed, path. Raises ArtifactError, InputError.
+    Returns a Tuning: model, before_ns, after_ns, steps (with the times of all that was tried), path. Raises
+    ArtifactError, InputError.
     """
     from irkit.backend.tuning import tune as measure
 

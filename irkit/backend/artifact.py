@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from irkit import _native
-from irkit.backend.choices import Choose, kept
+from irkit.backend.choices import Choice, Choose, kept, remembered
 from irkit.backend.executable import (
     CompiledModel,
     Signature,
@@ -207,15 +207,16 @@ def load(
 ) -> CompiledModel:
     """Load an artifact; see :func:`irkit.load`. ``choose``: in place of what is kept of measurements."""
     count = default_threads() if threads is None else check_threads(threads)
-    native = _native.load(os.fspath(path), isa, count, choose or kept(isa, count))
+    choose, chosen = remembered(choose or kept(isa, count))
+    native = _native.load(os.fspath(path), isa, count, choose)
     try:
-        exe = _bind(native)
+        exe = _bind(native, chosen)
     except ArtifactError as e:
         raise ArtifactError(f"{os.fspath(path)}: {e}") from None
     return exe
 
 
-def _bind(native: Any) -> CompiledModel:
+def _bind(native: Any, chosen: list[Choice]) -> CompiledModel:
     """The Python side of a loaded artifact. The runtime has checked the plan; here only what people see is read."""
     try:
         info = json.loads(bytes(native.tensor("irkit.info")))
@@ -249,7 +250,7 @@ def _bind(native: Any) -> CompiledModel:
             raise ArtifactError(f"irkit.plan can't be read: {e}") from None
         consts = {n: native.tensor(n) for n in sorted(_constant_names(native))}
         plan = Plan(document, consts, rows, pairs, info["target"])
-        name_kernels(native, plan)
+        name_kernels(native, plan, chosen)
         return plan
 
     exe = CompiledModel(native, make_plan, lambda: _graph(native, stored), sig, target)

@@ -62,6 +62,20 @@ def path_of(digest: int, isa: str, threads: int) -> Path:
     return folder() / f"{_native.xxh64(machine().encode()):016x}-{digest:016x}-{isa}-t{threads}.json"
 
 
+def remembered(choose: Choose | None) -> tuple[Choose | None, list[Choice]]:
+    """The same function, and a list that will hold what it has found; empty when that is nothing."""
+    found: list[Choice] = []
+    if choose is None:
+        return None, found
+
+    def remember(digest: int, steps: int) -> list[Choice] | None:
+        picked = choose(digest, steps)
+        found[:] = picked or ()
+        return picked
+
+    return remember, found
+
+
 def kept(isa: str | None, threads: int) -> Choose | None:
     """A function that finds what was kept for a plan; None when nothing is kept at all."""
     if not os.path.isdir(_folder()):

@@ -216,16 +216,17 @@ def instantiate(
     """Bind a plan to the native runtime. FallbackError when ``strict`` and a step has no native kernel."""
     from irkit import _native
     from irkit.backend import numba_fused
-    from irkit.backend.choices import kept
+    from irkit.backend.choices import kept, remembered
 
     if strict and plan.fallbacks:
         raise FallbackError(fallback_message(plan))
     count = default_threads() if threads is None else check_threads(threads)
-    native = _native.load_plan(plan.to_json(), plan.consts, isa, count, kept(isa, count))
+    choose, chosen = remembered(kept(isa, count))
+    native = _native.load_plan(plan.to_json(), plan.consts, isa, count, choose)
     attach_fallbacks(native, lambda: graph, plan)
     if isa is None:
         numba_fused.attach(native, plan.document)
-    name_kernels(native, plan)
+    name_kernels(native, plan, chosen)
     return CompiledModel(native, lambda: plan, lambda: graph, Signature.of(graph), target)
 
 
@@ -254,7 +255,9 @@ def attach_fallbacks(native: Any, graph: Callable[[], Graph], plan: Plan) -> Non
         native.set_callback(i, reference_callback(ops[index]))
 
 
-def name_kernels(native: Any, plan: Plan) -> None:
-    """Fill the columns of the plan that the runtime decides on this CPU: kernels, and threads of each step."""
-    chosen = zip(plan.rows, native.kernels, native.step_threads, strict=True)
-    plan.rows = [replace(r, kernel=k or r.kernel, threads=n) for r, k, n in chosen]
+def name_kernels(native: Any, plan: Plan, chosen: Sequence[tuple[str, int]] = ()) -> None:
+    """Fill the columns of the plan that the runtime decides on this CPU: kernels, and threads of each step; ``chosen``:
+    what of that was chosen by measurement (see irkit/backend/choices.py), empty for nothing."""
+    measured = [n > 0 for _, n in chosen] or [False] * len(plan.rows)
+    rows = zip(plan.rows, native.kernels, native.step_threads, measured, strict=True)
+    plan.rows = [replace(r, kernel=k or r.kernel, threads=n, measured=m) for r, k, n, m in rows]

@@ -25,6 +25,7 @@ class Row:
     note: str
     kernel: str = ""
     threads: int = 0  # that the step gets of a call, as it pays; 0: not known yet
+    measured: bool = False  # kernel and threads were chosen by measurement (irkit tune)
 
 
 @dataclass
@@ -68,7 +69,8 @@ class Plan:
             mmac = f"{r.macs / 1e6:.2f}" if r.macs else ""
             kernel = r.kernel or r.family
             threads = str(r.threads or "")
-            table.append((str(i), r.layer, r.op, r.precision, kernel, threads, mmac, f"{r.bytes / 1e3:.1f}", r.note))
+            note = "; ".join(n for n in (r.note, "chosen by measurement" if r.measured else "") if n)
+            table.append((str(i), r.layer, r.op, r.precision, kernel, threads, mmac, f"{r.bytes / 1e3:.1f}", note))
         widths = [max(len(row[c]) for row in table) for c in range(len(head))]
         right = {0, 5, 6, 7}
         lines = [

@@ -128,16 +128,19 @@ def test_a_folder_in_the_files_place(artifact: Path) -> None:
     assert list(path.parent.iterdir()) == [path], "no temporary file stays behind"
 
 
-def fake_times(monkeypatch: pytest.MonkeyPatch, best: int = 1) -> None:
-    """Measurements as they should be: variant ``best`` is twice as fast as the others, and so is the tuned call."""
+def fake_times(monkeypatch: pytest.MonkeyPatch, best: int = 2) -> None:
+    """Measurements as they should be: variant ``best`` is twice as fast as the others, and so are the tuned calls."""
 
-    def measure(models: Any, arrays: list[Array], until: float) -> tuple[Array, int]:
+    def measure(models: Any, arrays: list[Array], until: float, clock: Any) -> tuple[Array, int]:
         times = np.full((len(models), len(models[0].plan.rows)), 1000)
         times[best] = 500
         return times, tuning.MIN_ROUNDS
 
+    def calls(models: Any, *_: Any) -> tuple[list[int], int]:
+        return [1000] + [500] * (len(models) - 1), tuning.MIN_ROUNDS
+
     monkeypatch.setattr(tuning, "_measure", measure)
-    monkeypatch.setattr(tuning, "_calls", lambda *_: ([1000, 500], tuning.MIN_ROUNDS))
+    monkeypatch.setattr(tuning, "_calls", calls)
 
 
 def test_what_is_faster_is_kept(artifact: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +158,7 @@ def test_what_is_not_faster_in_a_whole_call_is_not_kept(
     artifact: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_times(monkeypatch)
-    monkeypatch.setattr(tuning, "_calls", lambda *_: ([1000, 990], tuning.MIN_ROUNDS))
+    monkeypatch.setattr(tuning, "_calls", lambda models, *_: ([1000, *[990] * len(models[1:])], tuning.MIN_ROUNDS))
     found = irkit.tune(artifact, threads=2, seconds=60)
     assert not found.changed and found.path is None and not cache.exists()
 
@@ -180,10 +183,78 @@ def test_time_limit(artifact: Path, cache: Path) -> None:
 
 def test_measuring_stops_at_the_limit(artifact: Path) -> None:
     exe = irkit.load(artifact, threads=1)
-    times, rounds = tuning._measure([exe, exe], [X], 0.0)
-    assert rounds == 0 and times.shape[0] >= 1
-    least, rounds = tuning._calls([exe, exe], [X], 0.0)
-    assert rounds == 0 and len(least) == 2
+    clock = Clock()
+    times, rounds = tuning._measure([exe, exe], [X], 9.5, clock)  # the tenth look at the clock is the last
+    assert (rounds, clock.now) == (4, 10) and times.shape == (2, len(exe.plan.rows)) and times.min() > 0
+    least, rounds = tuning._calls([exe, exe], [X], 12.5, clock)
+    assert rounds == 2 and len(least) == 2 and max(least) < 1 << 62
+    assert tuning._calls([exe, exe], [X], 0.0, clock) == ([1 << 62] * 2, 0)
+
+
+class Clock:
+    """A second passes whenever someone looks."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def __call__(self) -> float:
+        self.now += 1
+        return self.now
+
+
+def test_each_step_gets_its_own_fastest_variant() -> None:
+    amx, vnni = ("amx", 2), ("avx512vnni", 1)
+
+    def step(before: int, *ns: int) -> tuning.StepTimes:
+        return tuning.StepTimes("layer", before, tuple(zip((amx, vnni), ns, strict=True)), None)
+
+    steps = [step(100, 100, 50), step(100, 60, 70), step(100, 98, 99), step(100, 95, 99), step(100, 200, 200)]
+    assert tuning.pick(steps, tuning.WORTH) == [vnni, amx, None, amx, None]
+    assert tuning.pick(steps, tuning.CLEARLY) == [vnni, amx, None, None, None]
+    assert tuning.pick([tuning.StepTimes("layer", 100, (), None)], tuning.WORTH) == [None]
+
+
+def test_what_gains_much_is_kept_when_all_together_gain_nothing(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(models: Any, arrays: list[Array], until: float, clock: Any) -> tuple[Array, int]:
+        times = np.full((len(models), len(models[0].plan.rows)), 1000)
+        times[1] = 950  # every step a little faster so,
+        times[2, 0] = 500  # and the first one much faster otherwise
+        return times, tuning.MIN_ROUNDS
+
+    monkeypatch.setattr(tuning, "_measure", measure)
+    monkeypatch.setattr(tuning, "_calls", lambda *_: ([1000, 1100, 600], tuning.MIN_ROUNDS))
+    found = irkit.tune(artifact, [X], threads=2, seconds=60)
+    assert (found.before_ns, found.after_ns) == (1000, 600)
+    assert [bool(s.chosen) for s in found.steps] == [True] + [False] * (len(found.steps) - 1)
+    assert found.steps[0].after_ns == 500 and found.steps[1].after_ns == 1000
+    rows = irkit.load(artifact, threads=2).plan.rows
+    assert [r.measured for r in rows] == [True] + [False] * (len(rows) - 1)
+
+
+def test_variants_have_kernels_of_their_own(artifact: Path, tmp_path: Path) -> None:
+    level = _native.effective_isa()
+    floats = irkit.compile(nn.Linear(12, 9).eval(), X, target="native-fp32").save(tmp_path / "f32.irk")
+    for path in (artifact, floats):
+        variants, models = tuning._variants(path, 2, level, 1e9, lambda: 0)
+        assert variants[:2] == [(level, 2), (level, 1)] and len(set(variants)) == len(variants) == len(models)
+        assert all(variants.count((isa, n)) == 1 for isa, _ in variants for n in (1, 2))
+        seen = {tuple(m._native.kernels) for m in models}
+        assert len(seen) == len(variants) // 2, "a level without kernels of its own is not tried"
+        assert ("scalar" in {isa for isa, _ in variants}) == (level == "scalar")
+    few, _ = tuning._variants(artifact, 2, level, 0.5, lambda: 1)
+    assert few == [(level, 2)], "no time to load more"
+
+
+def test_the_plan_tells_what_was_measured(artifact: Path) -> None:
+    plain = irkit.load(artifact, threads=2)
+    assert "chosen by measurement" not in str(plain.plan)
+    level, n = _native.effective_isa(), len(plain.plan.rows)
+    keep(artifact, 2, [(level, 1)] + [(level, 0)] * (n - 1))
+    lines = str(irkit.load(artifact, threads=2).plan).splitlines()
+    assert [line.endswith("chosen by measurement") for line in lines].count(True) == 1
+    assert lines[2].endswith("chosen by measurement")
 
 
 def test_a_real_measurement_changes_no_bit(artifact: Path) -> None:
@@ -218,3 +289,8 @@ def test_command(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_times(monkeypatch)
     done = CliRunner().invoke(app, ["tune", str(artifact), "--threads", "2"])
     assert done.exit_code == 0 and "1.0 us before, 0.5 us now" in done.output and "kept in" in done.output
+    words = " ".join(done.output.replace("│", " ").replace("\u00a0", " ").split())
+    assert "50%" in words and f"{_native.effective_isa()} x 1" in words
+    monkeypatch.setattr(tuning, "_calls", lambda models, *_: ([1000] * len(models), tuning.MIN_ROUNDS))
+    listed = CliRunner().invoke(app, ["tune", str(artifact), "--threads", "2", "--all"])
+    assert listed.exit_code == 0 and "before" in listed.output and "nothing to change" in listed.output
