@@ -6,6 +6,9 @@
 // absent. Output rows are made in blocks. The first convolution, in blocks of its own, fills a ring of rows as the
 // depthwise windows move down; at the start of a work item, rows that the item before has had are computed again. Each
 // stage does what its own step would do, so the bits are the same.
+//
+// bands.cc, which runs int8 chains, lets any family be a stage and moves the rows that a window keeps. Rows of floats
+// are four times as long: here the kernels know of the ring, and nothing is moved.
 #include <string.h>
 
 #include "base/ints.h"

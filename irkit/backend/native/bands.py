@@ -7,8 +7,8 @@ from itertools import pairwise
 
 from irkit.backend.kernel import Const, Step, StepInput
 from irkit.backend.native.anchor import join
-from irkit.backend.native.chain import saved_by
-from irkit.ir.graph import Value, const_array
+from irkit.backend.native.chain import is_pointwise, saved_by
+from irkit.ir.graph import const_array
 from irkit.ir.types import DType
 
 MOST_STAGES = 8
@@ -59,15 +59,6 @@ def _linked(before: Step, step: Step, cache: int) -> bool:
     if step.family in ("pool", "qpool"):
         return step.attrs["axis"] == 1 and not str(step.attrs.get("op", "")).startswith("adaptive")
     return step.family == "qdwconv" or (step.family == "qconv" and is_pointwise(step))
-
-
-def is_pointwise(s: Step) -> bool:
-    """A 1x1 convolution that moves no pixel and has one group."""
-    w = s.inputs[1]
-    shape = w.type.shape[2:] if isinstance(w, Value) else w.array.shape[1:3] if w is not None else ()
-    return (
-        shape == (1, 1) and list(s.attrs["strides"]) == [1, 1] and not any(s.attrs["pads"]) and s.attrs["groups"] == 1
-    )
 
 
 def _weight_bytes(s: Step) -> int:

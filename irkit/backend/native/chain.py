@@ -63,7 +63,7 @@ def _merge(group: Sequence[Step], length: int, depthwise: int) -> Step | None:
     for s in (first, last):
         if s is not None and (s.attrs["groups"] != 1 or s.outputs[0].type.shape[3] > MAX_WIDTH):
             return None
-    if last is not None and not _is_pointwise(last):
+    if last is not None and not is_pointwise(last):
         return None
     residuals = [s.inputs[3] for s in group]
     if any(r is not None for r in (residuals if last is None else residuals[:-1])):
@@ -87,7 +87,10 @@ def _merge(group: Sequence[Step], length: int, depthwise: int) -> Step | None:
     )
 
 
-def _is_pointwise(s: Step) -> bool:
+def is_pointwise(s: Step) -> bool:
+    """A 1x1 convolution that moves no pixel and has one group."""
     w = s.inputs[1]
     shape = w.type.shape[2:] if isinstance(w, Value) else w.array.shape[1:3] if w is not None else ()
-    return shape == (1, 1) and s.attrs["strides"] == [1, 1] and not any(s.attrs["pads"])
+    return (
+        shape == (1, 1) and list(s.attrs["strides"]) == [1, 1] and not any(s.attrs["pads"]) and s.attrs["groups"] == 1
+    )
