@@ -3,6 +3,7 @@
 #pragma once
 #include <immintrin.h>
 
+#include "base/ints.h"
 #include "base/unroll.h"
 #include "qconv/generic.h"
 
@@ -64,6 +65,22 @@ IRK_NOINLINE void pad_line(const QConvParams& p, const int8_t* src, int64_t cols
   Ops::fill(dst, (cols - left - n) * p.icg, p.zx);
 }
 
+// Every sw-th of a line's columns, `count` of them from column `first` on, which may lie outside. Writes up to 63 bytes
+// too many.
+void pick_columns(const QConvParams& p, const int8_t* src, int64_t first, int64_t count, int8_t* dst) {
+  // Columns before and up to the image's end.
+  const auto until = [&](int64_t column) {
+    const int64_t n = column > first ? ceil_div(column - first, p.sw) : 0;
+    return n < count ? n : count;
+  };
+  const int64_t begin = src ? until(0) : count, end = src ? until(p.iw) : count;
+  Ops::fill(dst, begin * p.icg, p.zx);
+  const int64_t step = p.sw * p.ic;
+  if (begin < end) src += (first + begin * p.sw) * p.ic;
+  for (int64_t j = begin; j < end; j++, src += step) Ops::copy(dst + j * p.icg, src, p.icg);
+  Ops::fill(dst + end * p.icg, (count - end) * p.icg, p.zx);
+}
+
 // Puts pieces of two lines side by side by turns, 64 bytes at a time. Reads and writes up to 63 bytes too many.
 void interleave(const QTilePlan& q, const int8_t* a, const int8_t* b, int8_t* to) {
   const int64_t vectors = (q.pitch * q.pixel + 63) / 64;
@@ -110,9 +127,7 @@ void copy_planes(const QConvParams& p, const int8_t* image, int64_t first, int64
         pad_line(p, source(y), q.pitch, to);
         if (y + p.sh >= high) Ops::fill(to + q.pitch * q.pixel, (q.cols - q.pitch) * q.pixel, p.zx);
       } else {
-        pad_line(p, source(y), q.cols * p.sw, line);
-        for (int64_t x = 0; x < q.phases_w; x++, to += q.plane)
-          for (int64_t j = 0; j < q.pitch; j++) Ops::copy(to + j * p.icg, line + (j * p.sw + x) * p.icg, p.icg);
+        for (int64_t x = 0; x < q.phases_w; x++, to += q.plane) pick_columns(p, source(y), x - p.pl, q.pitch, to);
       }
     }
   }
