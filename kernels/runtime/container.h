@@ -59,6 +59,8 @@ class FileBytes {
   Status borrow(const void* data, int64_t size);
   const uint8_t* data() const { return data_; }
   int64_t size() const { return size_; }
+  // A file that may well be in memory beside copies of all its constants.
+  static constexpr int64_t kSmallBytes = 1200 << 10;
   // Bytes that reading one brings into memory, or more in large files.
   static constexpr int64_t kPieceBytes = 64 << 10;
   // Gives the memory of a mapping's pages back, all or those around some bytes: what is read again comes from the file

@@ -188,7 +188,7 @@ Status Model::prepare_steps() {
   Dropper read(bytes_);
   int64_t dropped = 0;
   // Copies are larger than weights by as much as a huge page; some bytes may well be there twice.
-  constexpr int64_t kHuge = 2 << 20, kSpare = 512 << 10;
+  constexpr int64_t kHuge = 2 << 20, kSpare = FileBytes::kSmallBytes;
   const int64_t twice = order.size() > 0 ? order[0].bytes + (all < kHuge ? -kSpare : kHuge) : 0;
   for (int64_t i = order.size(); i-- > 1 && dropped < twice;) dropped += drop_weights(order[i].step, &read);
   int64_t constants = 0;
