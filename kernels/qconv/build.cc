@@ -236,19 +236,25 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
     for (int64_t i = 0; i < channels; i++) bias[i] = qconv_lifted(bias[i]);
   p->w = w, p->bias = bias, p->m = m;
 
+  int threads = ctx.threads;
 #if defined(__x86_64__)
-  if (tiled) qconv_plan_blocks(s.band, ctx.threads, p, &out->scratch);
+  // A step that is too small to be split is best cut as for one thread.
+  if (tiled &&
+      static_cast<double>(s.groups) * qconv_tiles_ns(*p, static_cast<double>(p->pixels), static_cast<double>(p->ocg)) <
+          2 * kShareGrains * static_cast<double>(kGrainNs))
+    threads = 1;
+  if (tiled) qconv_plan_blocks(s.band, threads, p, &out->scratch);
 #endif
   if (pk.rows) {
     IRK_TRY(plan_rows(ctx, s, pk, row->mr, kpad, p, &out->scratch));
   } else if (!tiled) {
     const int64_t rows = rows_in_cache(*p, 24576, p->lda * pk.size, row->mr);
-    cut_pixels(s, rows, row->mr, ctx.threads, p);
+    cut_pixels(s, rows, row->mr, threads, p);
     out->scratch = round_up(round_up(p->block_rows, row->mr) * p->lda * pk.size + 256, 64);
   }
   // Few blocks of rows: cut the columns too, so that threads get equal shares.
   const int64_t have = p->m_blocks * s.groups;
-  const int64_t cuts = s.band ? 1 : even_cuts(have, p->tiles, ctx.threads);
+  const int64_t cuts = s.band ? 1 : even_cuts(have, p->tiles, threads);
   p->block_tiles = ceil_div(p->tiles, cuts);
   p->n_blocks = ceil_div(p->tiles, p->block_tiles);
 
@@ -274,7 +280,7 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
   out->grain = most(1, static_cast<int64_t>(1 / item_cost));
   out->grains = static_cast<double>(out->items) * item_cost;
   // Items that cut columns copy the same rows: few calls, each with many of them.
-  if (p->n_blocks > 1) out->grain = most(out->grain, ceil_div(out->items, most(8, ctx.threads)));
+  if (p->n_blocks > 1) out->grain = most(out->grain, ceil_div(out->items, most(8, threads)));
   out->kernel = linear ? IRK_KERNEL_NAME("qlinear.s8s8", row) : IRK_KERNEL_NAME("qconv.s8s8", row);
   return Status();
 }
