@@ -37,7 +37,6 @@ struct Block {
   const int8_t* tail;  // tiles from `tail_tile` on are read here instead
   int64_t tail_tile;
   int64_t rows;
-  int64_t none;         // 32 rows that are none
   char** to;            // output of each row, or some memory to spoil
   const int8_t** from;  // residual
   bool fetch;           // weights that come next: they aren't in L2 from the block before
@@ -143,7 +142,7 @@ Block block_of(const QConvParams& p, void* const* bufs, int64_t g, int64_t m) {
   int8_t* copy = scratch + q.at_copy;
   char* spoilt = reinterpret_cast<char*>(scratch + q.at_spoilt);
   Block b = {
-      copy, nullptr, 1 << 30, 0, 0, static_cast<char**>(bufs[6]), reinterpret_cast<const int8_t**>(scratch + q.at_from),
+      copy, nullptr, 1 << 30, 0, static_cast<char**>(bufs[6]), reinterpret_cast<const int8_t**>(scratch + q.at_from),
       false};
   int64_t rows = 0;
   const int64_t pixel = p.oc * (p.f32 ? 4 : 1);
@@ -180,8 +179,7 @@ Block block_of(const QConvParams& p, void* const* bufs, int64_t g, int64_t m) {
       if (b.tail_tile * 16 < b.rows) Ops::copy(copy, b.a + from, (b.rows * p.ic < room ? b.rows * p.ic : room) - from);
     }
   }
-  none(32 + (32 - rows % 32) % 32);
-  b.none = rows - 32;
+  none((32 - rows % 32) % 32);
   return b;
 }
 
