@@ -33,7 +33,7 @@ app = typer.Typer(
 out = Console(width=None if sys.stdout.isatty() else 160)
 PEERS = {"litert": ("LiteRT", "tflite"), "ort": ("ONNX Runtime", "onnx")}
 
-Build = Annotated[Path, typer.Option(help="Where the runtime, the tools and the artifacts are built.")]
+Build = Annotated[Path, typer.Option(help="Where the tools and the artifacts are built.")]
 Models = Annotated[list[str] | None, typer.Argument(help="Networks of bench/zoo.py, or .irk files.")]
 Cpus = Annotated[list[str] | None, typer.Option("--cpu", help="Emulated CPU, by the emulator's name (repeatable).")]
 Precisions = Annotated[list[str] | None, typer.Option("--precision", help="int8, fp32 (repeatable).")]
@@ -130,7 +130,7 @@ def mca(
     cores = cpu or list(armmca.CPUS)
     title = f"MACs per cycle of inner loops ({tool.version})"
     table = Table("kernel", "function", "instructions", "MACs", *cores, title=title)
-    for loop in armmca.loops(counter.kernels, kernels or [], top):
+    for loop in armmca.loops(armcount.KERNELS, kernels or [], top):
         figures = [f"{loop.macs / tool.cycles(loop, core):.1f}" if core in loop.runs_on else "-" for core in cores]
         table.add_row(loop.kernel, loop.function, str(len(loop.code)), str(loop.macs), *figures)
         if listing:

@@ -22,6 +22,7 @@ from bench import armroot
 
 ROOT = Path(__file__).parents[1]
 SOURCES = Path(__file__).parent / "arm64"
+KERNELS = ROOT / "build/arm64"  # the runtime's build, which the tests share
 CPUS = ("cortex-a53", "cortex-a76", "max,sve=off")  # Armv8.0, with dot products, with int8 matrix products
 CLASSES = ("dot", "mmla", "fmla", "imla", "simd", "sve", "vload", "vstore", "load", "store", "branch", "int")
 ARITHMETIC = ("dot", "mmla", "fmla", "imla", "simd", "sve")  # on vectors
@@ -93,7 +94,7 @@ def compiler_version() -> str:
 
 
 class Counter:
-    """Builds the arm64 runtime, the plugin and the driver in `build`, and counts with them."""
+    """Builds the arm64 runtime (in KERNELS), the plugin and the driver in `build`, and counts with them."""
 
     def __init__(self, build: Path) -> None:
         if missing := missing_tools():
@@ -101,26 +102,26 @@ class Counter:
                 f"not installed: {', '.join(missing)} (Debian: g++-aarch64-linux-gnu, qemu-user, g++, cmake)"
             )
         self.build = build.resolve()
-        self.kernels = self.build / "kernels"
         self.plugin, self.driver = self.build / "libcount.so", self.build / "driver"
         self._symbols: list[tuple[int, str]] | None = None
 
     def make(self) -> None:
         """Builds what is not up to date; of several processes, one at a time."""
-        self.kernels.mkdir(parents=True, exist_ok=True)
-        with open(self.build / "lock", "w") as lock:
+        self.build.mkdir(parents=True, exist_ok=True)
+        KERNELS.mkdir(parents=True, exist_ok=True)
+        with open(KERNELS / "bench.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._make()
 
     def _make(self) -> None:
-        if not (self.kernels / "CMakeCache.txt").exists():
+        if not (KERNELS / "CMakeCache.txt").exists():
             generator = ["-G", "Ninja"] if shutil.which("ninja") else []
             source = ROOT / "kernels"
             toolchain = source / "cmake/aarch64-linux-gnu.cmake"
-            _run(["cmake", "-S", str(source), "-B", str(self.kernels), *generator, "--toolchain", str(toolchain)])
+            _run(["cmake", "-S", str(source), "-B", str(KERNELS), *generator, "--toolchain", str(toolchain)])
         cores = str(len(os.sched_getaffinity(0)))
-        _run(["cmake", "--build", str(self.kernels), "--parallel", cores, "--target", "irkit_static"])
-        library = self.kernels / "libirkit.a"
+        _run(["cmake", "--build", str(KERNELS), "--parallel", cores, "--target", "irkit_static"])
+        library = KERNELS / "libirkit.a"
         sources = [SOURCES / "count.cc", SOURCES / "classes.h"]
         if _stale(self.plugin, sources):
             flags = ["-std=c++17", "-O2", "-fPIC", "-shared", "-fvisibility=hidden"]
