@@ -164,6 +164,10 @@ struct Factors {
 // finishes the tile before: `each` groups per step, in portions so that both kinds of work are in flight; 0: all of
 // them in the first step, with less code. kNothing: there is none before.
 constexpr int kNothing = -1;
+struct Nothing {
+  void scales(const float*) const {}
+  void operator()(const Sums&, int64_t) const {}
+};
 template <int R, int NV, int each, class Finisher>
 IRK_INLINE void multiply(const QConvParams& params, Factors f, int32_t* sums, Finisher& finish, const Sums& before) {
   const QTilePlan& p = params.tiled;
@@ -238,6 +242,13 @@ IRK_INLINE void multiply(const QConvParams& params, Factors f, int32_t* sums, Fi
   store_first<NV>(sums, R == 2);
 }
 
+// The first tile; not inlined, as it is the same for all epilogues.
+template <int R, int NV>
+IRK_NOINLINE void multiply_first(const QConvParams& p, const Factors& f, int32_t* sums) {
+  const Nothing nothing;
+  multiply<R, NV, kNothing>(p, f, sums, nothing, Sums{});
+}
+
 // Columns [t, t1) of tiles that are NV vectors wide, all rows of the block.
 template <int NV, Out kOut, QForm form, bool simple, int each>
 void columns(const QConvParams& p, const Block& b, int64_t g, int64_t t, int64_t t1) {
@@ -264,9 +275,9 @@ void columns(const QConvParams& p, const Block& b, int64_t g, int64_t t, int64_t
       if (tall) f.a1 = b.tile(i + 1, lda);
       if (!before.at) {
         if (tall)
-          multiply<2, NV, kNothing>(p, f, sums[turn], finish, before);
+          multiply_first<2, NV>(p, f, sums[turn]);
         else
-          multiply<1, NV, kNothing>(p, f, sums[turn], finish, before);
+          multiply_first<1, NV>(p, f, sums[turn]);
       } else if (tall) {
         multiply<2, NV, each>(p, f, sums[turn], finish, before);
       } else {
@@ -282,9 +293,9 @@ void columns(const QConvParams& p, const Block& b, int64_t g, int64_t t, int64_t
 
 template <int NV, Out kOut, QForm form>
 void columns(const QConvParams& p, const Block& b, int64_t g, int64_t t, int64_t t1) {
-  constexpr int kGroups = groups_of(NV, true);  // the more steps, the fewer in each
-  if (kOut == Out::f32 || p.wide || p.ocg - t * p.nr < 16 * NV)
-    columns<NV, kOut, form, false, 0>(p, b, g, t, t1);
+  constexpr int kGroups = groups_of(NV, true);                   // the more steps, the fewer in each
+  if (kOut == Out::f32 || p.wide || p.ocg - t * p.nr < 16 * NV)  // any form is right for a residual
+    columns<NV, kOut, kOut == Out::residual ? QForm::plain : form, false, 0>(p, b, g, t, t1);
   else if (p.steps < (NV >= 2 ? 2 : 4))
     columns<NV, kOut, form, true, NV >= 2 ? kGroups : 0>(p, b, g, t, t1);
   else if (NV == 4 && p.steps < 4)

@@ -187,6 +187,9 @@ Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
     p->groups = ceil_div(s.kh, pk.depth);
     if (s.dh == 1) p->band = (p->groups * pk.depth - s.kh) / s.sh + 1;
     if (p->band > s.oh) p->band = s.oh;
+    // Each row of a band has weights of its own; on small images they should not be much larger than the image.
+    const int64_t row_bytes = p->groups * pk.depth * pk.size * s.kw;
+    while (p->band > 2 && p->band * row_bytes > 3 * s.oh * s.ow) p->band--;
     p->taps = p->groups * s.kw;
     p->blocks = cut_channels(pk, s.ic, nullptr);
     const int64_t widest = pk.vectors * pk.lanes();

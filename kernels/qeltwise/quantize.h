@@ -147,7 +147,8 @@ struct Quantizer<Lanes> {
   }
   IRK_INLINE void operator()(const float* x, int8_t* y) const { vst1q_s8(y, bytes(x)); }
   IRK_INLINE void triples(const float* x, int64_t plane, int8_t* y) const {
-    vst3q_s8(y, {{bytes(x), bytes(x + plane), bytes(x + 2 * plane)}});
+    const int8x16x3_t pixels = {{bytes(x), bytes(x + plane), bytes(x + 2 * plane)}};
+    vst3q_s8(y, pixels);  // a macro with clang, so no braces inside
   }
 };
 

@@ -13,8 +13,8 @@ from irkit.backend import select as selection
 from irkit.backend.executable import instantiate
 from irkit.backend.plan import make_plan
 from irkit.ir.graph import Graph
-from irkit.ir.types import Array, TensorType
-from irkit.ops import const, conv2d, relu, return_
+from irkit.ir.types import Array, Quant, TensorType
+from irkit.ops import const, conv2d, quantize, relu, return_
 from irkit.pipeline import LOWER, optimize
 from irkit.target import Target
 from tests.kernels.util import same_bits
@@ -127,3 +127,12 @@ def test_quantize_makes_pixels_of_planes(target: str, monkeypatch: pytest.Monkey
 def test_four_planes_are_turned_around_after_quantize() -> None:
     families, _, _ = int8_net(4, "x86_64-int8")
     assert families[:3] == ["qeltwise", "move", "qconv"]
+
+
+def test_a_quantized_image_that_is_an_output_stays_as_it_is() -> None:
+    g = Graph()
+    x = g.add_input(TensorType((1, 3, 12, 12)), "x")
+    g.emit(return_, g.emit(quantize, x, quant=Quant((0.1,), (3,))).result)
+    doc = make_plan(optimize(g, LOWER), Target.parse("x86_64-int8")).document
+    assert [s["family"] for s in doc["steps"]] == ["qeltwise"]
+    assert "planar" not in doc["steps"][0]["attrs"]

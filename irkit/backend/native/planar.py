@@ -22,10 +22,11 @@ def read_planar(steps: Sequence[Step], arch: str) -> list[Step]:
     Quantize of three channels, whose int8 result would be turned around.
     """
     turned = {s.outputs[0]: s for s in steps if s.family == "move" and _turns(s)}
+    turning = {s.inputs[0]: s for s in turned.values()}
     gone: set[Value] = set()
     for s in steps:
         y = s.outputs[0] if s.outputs else None
-        after = turned.get(y.users[0].results[0]) if y is not None and _is_quantize(s) and y.has_one_use else None
+        after = turning.get(y) if y is not None and _is_quantize(s) and y.has_one_use else None
         if after is not None:
             s.outputs = list(after.outputs)
             s.attrs["planar"] = 1
