@@ -93,9 +93,9 @@ def measure(task: Task, threads: int, seconds: float) -> list[int]:
     return found[len(found) // 5 :]
 
 
-def timed(todo: Sequence[Task], threads: int, seconds: float) -> Iterator[dict[str, Any]]:
+def timed(jobs: Sequence[Task], threads: int, seconds: float) -> Iterator[dict[str, Any]]:
     """A row of kind "kernels" for each."""
-    for t in todo:
+    for t in jobs:
         ns = Summary.of(measure(t, threads, seconds))
         yield {
             "kernel": t.kernel, "isa": t.row[2], "shape": t.shape.title, "threads": threads, "ns": ns.min,
@@ -140,14 +140,14 @@ def time_command(
     plot: Annotated[Path | None, typer.Option(help="Draw them: .svg or .png.")] = None,
 ) -> None:
     """Time kernels on recorded shapes."""
-    todo = tasks(rows_here(kernels or (), isa or ()), recorded.load())
+    jobs = tasks(rows_here(kernels or (), isa or ()), recorded.load())
     if top:
         seen: dict[Row, int] = {}
-        for t in list(todo):
+        for t in list(jobs):
             seen[t.row] = seen.get(t.row, 0) + 1
             if seen[t.row] > top:
-                todo.remove(t)
-    shown = track(todo, "timing", console=Console(stderr=True), transient=True) if sys.stderr.isatty() else todo
+                jobs.remove(t)
+    shown = track(jobs, "timing", console=Console(stderr=True), transient=True) if sys.stderr.isatty() else jobs
     rows = list(timed(shown, threads, seconds))  # type: ignore[arg-type]
     show(rows, threads)
     report = Report("kernels", rows, {"threads": threads, "seconds": seconds, "top": top})

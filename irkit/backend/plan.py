@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from irkit.backend.kernel import Const, Step, StepInput
-from irkit.backend.native.anchor import join
 from irkit.backend.select import select
 from irkit.backend.storage import Lifetime, plan_arena, root_of
-from irkit.backend.table import Plan, Row
+from irkit.backend.table import Plan, Row, join
 from irkit.ir.graph import Graph, Value, const_array
 from irkit.ir.types import Array, DType, TensorType
 from irkit.ops import const, copy

@@ -12,6 +12,11 @@ from irkit.ir.types import Array
 FALLBACK = "python"  # the family of steps without a native kernel
 
 
+def join(*notes: str) -> str:
+    """The non-empty notes, separated by semicolons."""
+    return "; ".join(n for n in notes if n)
+
+
 @dataclass(frozen=True)
 class Row:
     """One step as the plan prints it. ``bytes`` counts what it reads and writes."""
@@ -69,7 +74,7 @@ class Plan:
             mmac = f"{r.macs / 1e6:.2f}" if r.macs else ""
             kernel = r.kernel or r.family
             threads = str(r.threads or "")
-            note = "; ".join(n for n in (r.note, "chosen by measurement" if r.measured else "") if n)
+            note = join(r.note, "chosen by measurement" if r.measured else "")
             table.append((str(i), r.layer, r.op, r.precision, kernel, threads, mmac, f"{r.bytes / 1e3:.1f}", note))
         widths = [max(len(row[c]) for row in table) for c in range(len(head))]
         right = {0, 5, 6, 7}

@@ -27,9 +27,9 @@ def source_folder() -> Path:
 def families_for(used: Iterable[str], folder: Path) -> list[str]:
     """The kernel families that steps of the families ``used`` need: these, and those that their sources name."""
     found: set[str] = set()
-    todo = list(used)
-    while todo:
-        family = todo.pop()
+    left = list(used)
+    while left:
+        family = left.pop()
         if family in found:
             continue
         if not (folder / family / "prepare.cc").is_file():
@@ -37,7 +37,7 @@ def families_for(used: Iterable[str], folder: Path) -> list[str]:
         found.add(family)
         text = "".join(p.read_text() for p in sorted((folder / family).iterdir()) if p.suffix in SUFFIXES)
         names = {name for match in _USES.findall(text) for name in match if name}
-        todo += [n for n in names if (folder / n / "prepare.cc").is_file()]
+        left += [n for n in names if (folder / n / "prepare.cc").is_file()]
     return sorted(found)
 
 

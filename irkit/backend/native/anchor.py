@@ -93,8 +93,3 @@ def stored(value: Value, array: Array, order: tuple[int, ...], suffix: str) -> S
     if value.type.order == order and value.type.encoding.sparse is None:
         return value
     return Const(np.ascontiguousarray(np.transpose(array, order)), f"{value.name or 'w'}.{suffix}")
-
-
-def join(*notes: str) -> str:
-    """The non-empty notes, separated by semicolons."""
-    return "; ".join(n for n in notes if n)

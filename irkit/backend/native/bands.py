@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from irkit.backend.kernel import Const, Step, StepInput
-from irkit.backend.native.anchor import join
 from irkit.backend.native.chain import is_pointwise, saved_by
+from irkit.backend.table import join
 from irkit.ir.graph import const_array
 from irkit.ir.types import DType
 

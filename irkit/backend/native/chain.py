@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from irkit.backend.kernel import Step
-from irkit.backend.native.anchor import join
+from irkit.backend.table import join
 from irkit.ir.graph import Value
 
 MIN_BYTES = 1 << 20  # of tensors that no longer go through memory: below, they stay in a second-level cache anyway

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from irkit.backend.kernel import Step, lowering
-from irkit.backend.native.anchor import NHWC, Anchor, anchor_of, join, stored
+from irkit.backend.native.anchor import NHWC, Anchor, anchor_of, stored
+from irkit.backend.table import join
 from irkit.ir.graph import Operation
 from irkit.ops import conv2d, fused
 from irkit.ops.winograd import winograd_products

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from irkit.backend.kernel import Step, lowering
-from irkit.backend.native.anchor import NHWC, anchor_of, join, stored
+from irkit.backend.native.anchor import NHWC, anchor_of, stored
 from irkit.backend.native.conv import conv_attrs, conv_macs
+from irkit.backend.table import join
 from irkit.ir.graph import Operation
 from irkit.ops import conv2d, fused
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from irkit.backend.kernel import Step
-from irkit.backend.native.anchor import NHWC, join
+from irkit.backend.native.anchor import NHWC
 from irkit.backend.storage import is_row_major
+from irkit.backend.table import join
 from irkit.ir.graph import Value
 from irkit.ops import relayout
 

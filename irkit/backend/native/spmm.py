@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from irkit.backend.kernel import Const, Step, lowering
-from irkit.backend.native.anchor import NHWC, anchor_of, join
+from irkit.backend.native.anchor import NHWC, anchor_of
+from irkit.backend.table import join
 from irkit.ir.graph import Operation
 from irkit.ops import conv2d, fused, linear
 from irkit.sparse.cost import MIN_ROWS
