@@ -79,6 +79,7 @@ class _Layout:
                 self.graph.erase(op)
                 continue
             self.visit(op)
+        self.quantize_turned()
         erase_dead(self.graph)
         unique_names(self.graph)
 
@@ -196,6 +197,17 @@ class _Layout:
                 operands.append(self.row_major(v, op))
         self.emit(op, operands, [order] * len(op.results))
 
+    def quantize_turned(self) -> None:
+        """Quantize makes channels-last pixels of an image of three planes on its way (kernels/qeltwise/quantize.h)."""
+        for op in self.graph.ops:
+            q = op.operands[0].producer if op.opdef is relayout and op.operands[0] is not None else None
+            if q is None or q.opdef is not quantize or not q.result.has_one_use:
+                continue
+            t = q.result.type
+            if t.order == (0, 1, 2, 3) and t.shape[1] == 3 and op.result.type.order == CHANNELS_LAST:
+                self.emit(q, q.operands, [CHANNELS_LAST])
+                op.result.replace_all_uses(op.operand("x"))
+
     def reduction(self, op: Operation) -> None:
         x = op.operand("x")
         order = x.type.order
@@ -243,7 +255,8 @@ class Layout(Pass):
     operations, concat, slice, pad, reductions and softmax take the commonest order of their operands that is not
     row-major; permutes, and reshapes of neighbours in memory, rename memory and move nothing. Everything else, and
     what the graph returns, is row-major. Constants are encoded anew; other values go through one relayout per order
-    (which moves nothing when only axes of extent one change places).
+    (which moves nothing when only axes of extent one change places), and images of three planes that are quantized
+    first are turned around by that quantize.
     """
 
     effect: ClassVar[Effect] = Effect.EXACT

@@ -14,7 +14,8 @@ from irkit.backend.executable import instantiate
 from irkit.backend.plan import make_plan
 from irkit.ir.graph import Graph
 from irkit.ir.types import Array, Quant, TensorType
-from irkit.ops import const, conv2d, quantize, relu, return_
+from irkit.ops import const, conv2d, max_pool2d, quantize, relu, return_
+from irkit.passes.layout import _Layout
 from irkit.pipeline import LOWER, optimize
 from irkit.target import Target
 from tests.kernels.util import same_bits
@@ -119,7 +120,7 @@ def test_quantize_makes_pixels_of_planes(target: str, monkeypatch: pytest.Monkey
     families, notes, y = int8_net(3, target)
     assert families[:2] == ["qeltwise", "qconv"]
     assert notes[0] == f"channels last on the way; saves {2 * 3 * 21 * 17 / 1e3:.1f} KB"
-    monkeypatch.setattr(selection, "read_planar", lambda steps, arch: steps)
+    monkeypatch.setattr(_Layout, "quantize_turned", lambda layout: None)
     families, _, other = int8_net(3, target)
     assert families[:3] == ["qeltwise", "move", "qconv"] and same_bits(y, other)
 
@@ -129,10 +130,14 @@ def test_four_planes_are_turned_around_after_quantize() -> None:
     assert families[:3] == ["qeltwise", "move", "qconv"]
 
 
-def test_a_quantized_image_that_is_an_output_stays_as_it_is() -> None:
+@pytest.mark.parametrize("with_reader", [False, True])
+def test_a_quantized_image_that_is_an_output_stays_as_it_is(with_reader: bool) -> None:
     g = Graph()
     x = g.add_input(TensorType((1, 3, 12, 12)), "x")
-    g.emit(return_, g.emit(quantize, x, quant=Quant((0.1,), (3,))).result)
+    q = g.emit(quantize, x, quant=Quant((0.1,), (3,))).result
+    pooled = [g.emit(max_pool2d, q, kernel=(2, 2), strides=(2, 2)).result] if with_reader else []
+    g.emit(return_, q, *pooled)
     doc = make_plan(optimize(g, LOWER), Target.parse("x86_64-int8")).document
-    assert [s["family"] for s in doc["steps"]] == ["qeltwise"]
+    families = [s["family"] for s in doc["steps"]]
+    assert families[: 1 + with_reader] == ["qeltwise", "move"][: 1 + with_reader]
     assert "planar" not in doc["steps"][0]["attrs"]

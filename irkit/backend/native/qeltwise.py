@@ -38,7 +38,10 @@ def lower_unary(op: Operation) -> Step | None:
         with np.errstate(over="ignore"):  # may be infinite: zeros become NaN, and so the zero point
             m = float(multiplier(1.0, over=q.scale[0]))
         attrs: dict[str, Any] = {"op": "quantize", "m": m, "z": q.zero[0]}
-        return Step("qeltwise", inputs, [y], attrs if same else {**attrs, "planar": 1})
+        if same:
+            return Step("qeltwise", inputs, [y], attrs)
+        note, saved = "channels last on the way", 2 * y.type.nbytes
+        return Step("qeltwise", inputs, [y], {**attrs, "planar": 1}, note=note, saved=saved)
     if v.type.dtype is not DType.I8:
         return None
     q = quant_of(v)
