@@ -2,7 +2,7 @@
 
 The file is ``choices/<machine>-<plan>-<isa>-t<threads>.json`` in ``IRKIT_CACHE_DIR``, else in irkit's folder of the
 user's cache (``XDG_CACHE_HOME``, else ``~/.cache``). Choices never change results, and nothing depends on the file: one
-that is missing, damaged, of another machine or of another version is as good as none.
+that is damaged or not of this machine, version and plan is as good as none, but a warning tells so.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import functools
 import json
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,26 +86,46 @@ def kept(isa: str | None, threads: int) -> Choose | None:
 
 
 def read(path: Path, digest: int, steps: int, threads: int) -> list[Choice] | None:
-    """The choices in a file, or None when it does not hold exactly what belongs there."""
+    """The choices in a file; None when there is none, or not exactly what belongs there, which a warning tells once."""
     try:
         with open(path, "rb") as f:
             data = f.read(_MOST_BYTES + 1)
-        doc: Any = json.loads(data) if len(data) <= _MOST_BYTES else None
-    except (OSError, ValueError, RecursionError):
+        return _choices_in(data, digest, steps, threads)
+    except FileNotFoundError:
         return None
-    if not isinstance(doc, dict) or set(doc) != {"version", "machine", "plan", "steps"}:
+    except (OSError, ValueError, RecursionError) as e:
+        _tell(path, str(e))
         return None
-    if doc["version"] != VERSION or doc["machine"] != machine() or doc["plan"] != f"{digest:016x}":
-        return None
+
+
+@functools.cache
+def _tell(path: Path, why: str) -> None:
+    warnings.warn(
+        f"{path}: choices by measurement are ignored: {why}; results are the same without them. "
+        "Remove the file, and measure again with irkit tune",
+        stacklevel=2,
+    )
+
+
+def _choices_in(data: bytes, digest: int, steps: int, threads: int) -> list[Choice]:
+    """What is in a file; ValueError tells what is not as it must be."""
+    if len(data) > _MOST_BYTES:
+        raise ValueError(f"expected at most {_MOST_BYTES} bytes")
+    doc: Any = json.loads(data)
+    want = {"version": VERSION, "machine": machine(), "plan": f"{digest:016x}"}
+    if not isinstance(doc, dict) or set(doc) != {*want, "steps"}:
+        raise ValueError("expected an object of version, machine, plan and steps")
+    for key, value in want.items():
+        if doc[key] != value:
+            raise ValueError(f"{key}: expected {value!r}, got {doc[key]!r:.100}")
     rows = doc["steps"]
     if not isinstance(rows, list) or len(rows) != steps:
-        return None
+        raise ValueError(f"steps: expected a list of {steps}")
     levels = _native.isas()
-    for row in rows:
-        if not (isinstance(row, list) and len(row) == 2 and row[0] in levels and type(row[1]) is int):
-            return None
-        if not 0 <= row[1] <= threads:
-            return None
+    for i, row in enumerate(rows):
+        fits = isinstance(row, list) and len(row) == 2 and row[0] in levels and type(row[1]) is int
+        if not fits or not 0 <= row[1] <= threads:
+            raise ValueError(f"steps[{i}]: expected [one of {levels}, 0 to {threads} threads], got {row!r:.100}")
     return [(isa, n) for isa, n in rows]
 
 

@@ -103,19 +103,33 @@ def damage(doc: dict[str, Any], what: str) -> Any:
     return json.dumps(doc)
 
 
-DAMAGES = (
-    "cut,other CPU,other version,other plan,fewer steps,no list,unknown level,too many threads,negative threads,"
-    "no number,one more key,no object,deep,binary"
-)
+DAMAGES = {
+    "cut": "line 1",
+    "other CPU": "machine: expected",
+    "other version": "version: expected 1, got 2",
+    "other plan": "plan: expected",
+    "fewer steps": "steps: expected a list of",
+    "no list": "steps: expected a list of",
+    "unknown level": r"steps\[0\]: expected .*, got \['mmx', 2\]",
+    "too many threads": r"steps\[0\]: expected .*0 to 2 threads",
+    "negative threads": r"steps\[0\]: expected",
+    "no number": r"steps\[0\]: expected",
+    "one more key": "expected an object of version, machine, plan and steps",
+    "no object": "expected an object",
+    "deep": "recursion",
+    "binary": "",
+}
 
 
-@pytest.mark.parametrize("what", DAMAGES.split(","))
-def test_a_damaged_file_is_as_good_as_none(artifact: Path, what: str) -> None:
+@pytest.mark.parametrize("what", DAMAGES)
+def test_a_damaged_file_is_as_good_as_none_and_told_once(artifact: Path, what: str) -> None:
     plain = irkit.load(artifact, threads=2)
     path = keep(artifact, 2, [("scalar", 2)] * len(plain.plan.rows))
     path.write_text(damage(json.loads(path.read_text()), what), encoding="latin-1")
-    exe = irkit.load(artifact, threads=2)
+    with pytest.warns(UserWarning, match=f"{path}: choices by measurement are ignored: .*{DAMAGES[what]}"):
+        exe = irkit.load(artifact, threads=2)
     assert levels_of(exe) == levels_of(plain) and exe(X).tobytes() == plain(X).tobytes()
+    assert levels_of(irkit.load(artifact, threads=2)) == levels_of(plain), "and no second warning, which is an error here"
 
 
 def test_a_folder_in_the_files_place(artifact: Path) -> None:
@@ -123,7 +137,8 @@ def test_a_folder_in_the_files_place(artifact: Path) -> None:
     path = keep(artifact, 2, [("scalar", 2)] * len(plain.plan.rows))
     path.unlink()
     path.mkdir()
-    assert levels_of(irkit.load(artifact, threads=2)) == levels_of(plain)
+    with pytest.warns(UserWarning, match="ignored: .*directory"):
+        assert levels_of(irkit.load(artifact, threads=2)) == levels_of(plain)
     assert not choices.write(path, digest_of(artifact), [("scalar", 1)])
     assert list(path.parent.iterdir()) == [path], "no temporary file stays behind"
 
