@@ -28,6 +28,7 @@ from irkit.ir.graph import Graph, Value, const_array
 from irkit.ir.types import DType, TensorType
 
 _FAMILIES = (torch_nn, torch_math, torch_shape)  # importing them fills HANDLERS
+_FOLD = 4096  # elements of a constant that may always be computed here
 _PARAMS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 
 
@@ -138,6 +139,7 @@ class _Importer:
         self.b = Builder(name)
         self.env: dict[torch.fx.Node, Any] = {}
         self.params: dict[torch.fx.Node, tuple[str, torch.Tensor]] = {}
+        self.known: dict[torch.fx.Node, Any] = {}  # what evaluate found, also where the graph computes it again
 
     def run(self) -> Graph:
         specs = {s.arg.name: s for s in self.program.graph_signature.input_specs if hasattr(s.arg, "name")}
@@ -197,18 +199,27 @@ class _Importer:
             source, index = node.args
             assert isinstance(source, torch.fx.Node) and isinstance(index, int)
             self.env[node] = self.env[source][index]
+            if source in self.known:
+                self.known[node] = self.known[source][index]
             return
         try:
             b.expected = self.type_of(fake, node.name) if isinstance(fake, torch.Tensor) else None
             handler = HANDLERS.get(str(target))
-            folded = self.evaluate(node, handled=handler is not None)
-            if folded is not None:
-                self.env[node] = folded
+            name, size = self.evaluate(node)
+            constant = node in self.known
+            # A handled operation that would grow its operands is left to run.
+            if constant and (handler is None or _size(self.known[node]) <= max(_FOLD, size)):
+                self.env[node] = self.constants(self.known[node], name)
                 return
             if handler is None:
                 raise NotSupportedError("")
-            result = handler(b, *self.resolve(node.args), **{k: self.resolve(v) for k, v in node.kwargs.items()})
-            self.env[node] = _checked(result, fake, self.type_of, node.name)
+            try:
+                result = handler(b, *self.resolve(node.args), **{k: self.resolve(v) for k, v in node.kwargs.items()})
+                self.env[node] = _checked(result, fake, self.type_of, node.name)
+            except (NotSupportedError, IRError):
+                if not constant:
+                    raise
+                self.env[node] = self.constants(self.known[node], name)
         except ModelError:
             raise
         except (NotSupportedError, IRError) as e:
@@ -227,32 +238,42 @@ class _Importer:
         known = dtype in ("float32", "float64", "int8", "uint8", "int16", "int32", "int64", "bool")
         return self.b.phantom(TensorType(tuple(fake.shape), DType.of(dtype) if known else DType.F32))
 
-    def evaluate(self, node: torch.fx.Node, handled: bool) -> Value | None:
-        """A constant for an operation that depends on no input of the model: aten.arange, masks built in forward,
-        weights computed from other weights. Handled operations that would grow their operands are left to run."""
-        target, fake = node.target, node.meta.get("val")
+    def evaluate(self, node: torch.fx.Node) -> tuple[str, int]:
+        """Puts into ``known`` what an operation gives that depends on no input of the model: aten.arange, masks and
+        tables built in forward, weights computed from other weights. Returns a name for it, and how many elements the
+        constants have that it is made of."""
+        target = node.target
         if not isinstance(target, torch._ops.OpOverload) or torch.Tag.nondeterministic_seeded in target.tags:
-            return None
-        if not isinstance(fake, torch.Tensor):
-            return None
+            return "", 0
         sources = [self._constant(n) for n in node.all_input_nodes]
-        known = [c for c in sources if c is not None]
-        if len(known) < len(sources) or (handled and fake.numel() > max(4096, sum(t.numel() for _, t in known))):
-            return None
-        tensors = dict(zip(node.all_input_nodes, (t for _, t in known), strict=True))
+        found = [c for c in sources if c is not None]
+        if len(found) < len(sources):
+            return "", 0
+        tensors = dict(zip(node.all_input_nodes, (t for _, t, _ in found), strict=True))
         args = torch.fx.map_arg(node.args, lambda n: tensors[n])
         kwargs = torch.fx.map_arg(node.kwargs, lambda n: tensors[n])
         with torch.no_grad():
-            result = target(*args, **kwargs)
-        need_dtype(result.dtype, node.name)
-        return self.b.const(result.cpu().numpy(), known[0][0] if len(known) == 1 else node.name)
+            self.known[node] = target(*args, **kwargs)
+        return found[0][0] if len(found) == 1 else node.name, sum(size for _, _, size in found)
 
-    def _constant(self, node: torch.fx.Node) -> tuple[str, torch.Tensor] | None:
+    def _constant(self, node: torch.fx.Node) -> tuple[str, Any, int] | None:
+        """Name, value, and the number of elements that the graph keeps for it."""
         if node in self.params:
-            return self.params[node]
+            name, tensor = self.params[node]
+            return name, tensor, tensor.numel()
         value = self.env[node]
         array = const_array(value) if isinstance(value, Value) else None
-        return None if array is None else (value.name, torch.from_numpy(array.copy()))
+        if node in self.known:
+            return getattr(value, "name", ""), self.known[node], 0 if array is None else array.size
+        return None if array is None else (value.name, torch.from_numpy(array.copy()), array.size)
+
+    def constants(self, result: Any, name: str) -> Any:
+        if isinstance(result, (list, tuple)):
+            return [self.constants(r, name) for r in result]
+        if not isinstance(result, torch.Tensor):
+            return result
+        need_dtype(result.dtype, name)
+        return self.b.const(result.detach().cpu().numpy(), name)
 
     def output(self, node: torch.fx.Node) -> Graph:
         b = self.b
@@ -280,6 +301,10 @@ class _Importer:
         if not leaves:
             raise ModelError("the model returns no tensor")
         return b.finish(leaves, encoded)
+
+
+def _size(result: Any) -> int:
+    return sum(t.numel() for t in pytree.tree_leaves(result) if isinstance(t, torch.Tensor))
 
 
 def _checked(result: Any, fake: Any, type_of: Callable[[torch.Tensor, str], TensorType], name: str) -> Any:

@@ -120,6 +120,38 @@ def test_shared_weights_are_one_constant():
     assert sum(op.name == "const" for op in graph) == 2
 
 
+def test_what_depends_on_no_input_becomes_constants():
+    """Class tokens, layer scales, tables of relative positions, standardized weights, positions counted in a mask."""
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.token = nn.Parameter(torch.randn(1, 1, 8))
+            self.scale = nn.Parameter(torch.randn(8))
+            self.table = nn.Parameter(torch.randn(169, 3))
+            self.register_buffer("where", torch.randint(0, 169, (49, 49)))
+            self.weight = nn.Parameter(torch.randn(8, 8, 1))
+
+        def forward(self, x):
+            y = torch.cat([self.token.expand(x.shape[0], -1, -1), x * self.scale.view(1, 1, 8)], 1)
+            bias = self.table[self.where.view(-1)].view(49, 49, 3).permute(2, 0, 1)
+            flat = self.weight.reshape(1, 8, -1)
+            w = nn.functional.batch_norm(flat, None, None, training=True).reshape_as(self.weight)
+            seen = ~torch.zeros(2, 70, 70, dtype=torch.bool)
+            where = seen.cumsum(1, dtype=torch.float32).sin()[:, -1, :8]  # seen is too large to be kept as a constant
+            z = nn.functional.conv1d(y.transpose(1, 2), w).transpose(1, 2)
+            return z[:, :3, None, :1] + bias[:, :5, :5].sum() + self.scale.view(1, -1) + where[0], bias.unsqueeze(
+                0
+            ) + x[0, 0, 0]
+
+    model, x = Model().eval(), torch.randn(2, 4, 8)
+    graph = from_torch(model, x)
+    with torch.no_grad():
+        for got, want in zip(evaluate(graph, x.numpy()), model(x), strict=True):
+            np.testing.assert_allclose(got, want.numpy(), rtol=1e-4, atol=1e-4)
+    assert not {"sin", "cumsum", "batch_norm"} & {op.name for op in graph}
+
+
 def test_all_unsupported_operations_in_one_report():
     class Bad(nn.Module):
         def __init__(self):
