@@ -32,6 +32,13 @@ Status want_vector(StepContext& ctx, int i, int64_t count, bool one_ok);
 // Optional residual at input i: same shape as the output.
 Status want_residual(StepContext& ctx, int i);
 
+// What convolution and transposed convolution share (conv/prepare.cc): reads operands, attributes and extents, whose
+// output remains to be compared. `most`: of strides, dilation, pads and kernel; shape->planar is set, pads: 4 values.
+Status read_window(StepContext& ctx, const char* name, int64_t most, ConvShape* shape, int64_t* pads);
+
+// The output's extent is the one that the input and the window give.
+Status want_extent(const StepContext& ctx, const char* name, int64_t got, int64_t want);
+
 // Checks inputs, output and attributes of a convolution step (conv/prepare.cc; dwconv has the same ones).
 Status read_conv(StepContext& ctx, ConvShape* shape);
 

@@ -6,40 +6,16 @@
 namespace irk {
 
 Status irk_prepare_deconv(StepContext& ctx, PreparedStep* out) {
-  IRK_TRY(want_inputs(ctx, kConvOut));
-  IRK_TRY(ctx.want_in(kConvX, DType::f32, 4));
-  IRK_TRY(ctx.want_in(kConvW, DType::f32, 4));
-  IRK_TRY(ctx.want_out(0, DType::f32, 4));
-  ConvShape s = {};
-  int64_t pads[4], extra[2];
   constexpr int64_t kMax = 1 << 14;
-  IRK_TRY(ctx.attr_ints("strides", 2, 1, kMax, s.stride));
-  IRK_TRY(ctx.attr_ints("dilation", 2, 1, kMax, s.dilation));
-  IRK_TRY(ctx.attr_ints("pads", 4, 0, kMax, pads));
-  IRK_TRY(ctx.attr_ints("output_padding", 2, 0, kMax, extra));
-  IRK_TRY(ctx.attr_int("groups", 1, 1 << 24, &s.groups));
-  const Tensor &x = *ctx.in[kConvX], &w = *ctx.in[kConvW], &y = *ctx.out[0];
-  if (!w.data) return fail(Code::bad_file, "%s: deconv weights must be constant", ctx.loc);
+  ConvShape s = {};
   s.transposed = true;
-  s.n = x.dims[0], s.ih = x.dims[1], s.iw = x.dims[2], s.ic = x.dims[3];
-  s.oc = w.dims[0], s.kh = w.dims[1], s.kw = w.dims[2];
-  s.oh = y.dims[1], s.ow = y.dims[2];
-  s.pad[0] = pads[0], s.pad[1] = pads[1];
-  if (s.ic % s.groups || s.oc % s.groups || w.dims[3] != s.ic / s.groups)
-    return fail(Code::bad_file, "%s: %lld groups do not fit %lld input and %lld output channels", ctx.loc,
-                (long long)s.groups, (long long)s.ic, (long long)s.oc);
-  const int64_t in[2] = {s.ih, s.iw}, kernel[2] = {s.kh, s.kw}, got[2] = {s.oh, s.ow};
-  for (int i = 0; i < 2; i++) {
-    if (in[i] > 1 << 24 || kernel[i] > kMax) return fail(Code::unsupported, "%s: deconv extent too large", ctx.loc);
-    const int64_t full = (in[i] - 1) * s.stride[i] + (kernel[i] - 1) * s.dilation[i] + 1 + extra[i];
-    if (got[i] != full - pads[i] - pads[i + 2])
-      return fail(Code::bad_file, "%s: deconv output extent %lld does not fit its input", ctx.loc, (long long)got[i]);
-  }
-  if (y.dims[0] != s.n || y.dims[3] != s.oc)
-    return fail(Code::bad_file, "%s: deconv output has a wrong shape", ctx.loc);
-  IRK_TRY(want_vector(ctx, kConvBias, s.oc, false));
-  IRK_TRY(want_residual(ctx, kConvResidual));
-  IRK_TRY(want_vector(ctx, kConvSlope, s.oc, true));
+  int64_t pads[4], extra[2];
+  IRK_TRY(ctx.attr_ints("output_padding", 2, 0, kMax, extra));
+  IRK_TRY(read_window(ctx, "deconv", kMax, &s, pads));
+  const int64_t h = (s.ih - 1) * s.stride[0] + (s.kh - 1) * s.dilation[0] + 1 + extra[0];
+  const int64_t w = (s.iw - 1) * s.stride[1] + (s.kw - 1) * s.dilation[1] + 1 + extra[1];
+  IRK_TRY(want_extent(ctx, "deconv", s.oh, h - pads[0] - pads[2]));
+  IRK_TRY(want_extent(ctx, "deconv", s.ow, w - pads[1] - pads[3]));
   return plan_conv(ctx, s, out);
 }
 

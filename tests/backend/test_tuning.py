@@ -129,7 +129,7 @@ def test_a_damaged_file_is_as_good_as_none_and_told_once(artifact: Path, what: s
     with pytest.warns(UserWarning, match=f"{path}: choices by measurement are ignored: .*{DAMAGES[what]}"):
         exe = irkit.load(artifact, threads=2)
     assert levels_of(exe) == levels_of(plain) and exe(X).tobytes() == plain(X).tobytes()
-    assert levels_of(irkit.load(artifact, threads=2)) == levels_of(plain), "and no second warning, which is an error here"
+    assert levels_of(irkit.load(artifact, threads=2)) == levels_of(plain), "a second warning is an error here"
 
 
 def test_a_folder_in_the_files_place(artifact: Path) -> None:
