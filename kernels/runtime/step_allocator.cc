@@ -74,7 +74,7 @@ void* StepAllocator::alloc(int64_t bytes, int64_t align) {
   const int64_t size = (bytes + kLine - 1) / kLine * kLine;
   int64_t skip = -reinterpret_cast<intptr_t>(free_) & (align - 1);
   char* p = free_ + skip;
-  if (skip + size > left_) {
+  if (!free_ || skip + size > left_) {
     // A chunk of which much is left is kept. What is left of it in the end was never touched: it takes no memory.
     const bool own = size > kChunkBytes / 4;
     const int64_t room = own ? size : kChunkBytes;

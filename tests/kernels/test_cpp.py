@@ -28,7 +28,8 @@ def test_cpp(name: str) -> None:
     launch = emulated("max,sve=off") if name == "arm64" else []
     no_fork = ["no-fork"] if name in ("arm64", "tsan") else []
     forking = (["model_test", *no_fork], ["threads_test", *no_fork])
-    for test, *args in (["json_test"], ["number_test"], ["scratch_test"], *forking, ["mutate_test", "1000", "1"]):
+    plain = (["json_test"], ["number_test"], ["scratch_test"], ["allocator_test"])
+    for test, *args in (*plain, *forking, ["mutate_test", "1000", "1"]):
         done = run([*launch, folder / test, *args])
         assert done.returncode == 0, f"{test}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
         assert " 0 failed" in done.stdout
