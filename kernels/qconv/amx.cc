@@ -254,7 +254,7 @@ template <int NV, Out kOut, QForm form, bool simple, int each>
 void columns(const QConvParams& p, const Block& b, int64_t g, int64_t t, int64_t t1) {
   constexpr int kRows = NV == 4 ? 1 : 2;  // tiles of rows at a time
   alignas(64) int32_t sums[2][kRows * NV * 256];
-  const int64_t tiles = (b.rows + 15) / 16, turns = (tiles + kRows - 1) / kRows, lda = p.tiled.lda;
+  const int64_t tiles = (b.rows + 15) / 16, turns = (tiles + kRows - 1) / kRows;
   const int64_t step_lines = NV * p.tiled.depth * 16 / kLine;
   Factors f = {};
   f.lines = b.fetch ? (step_lines + turns - 1) / turns : 0;
@@ -271,8 +271,8 @@ void columns(const QConvParams& p, const Block& b, int64_t g, int64_t t, int64_t
     f.ahead = reinterpret_cast<const char*>(f.w + p.tile_bytes);
     for (int64_t i = 0; i < tiles; i += kRows, turn ^= 1, f.ahead += kLine * f.lines * p.steps) {
       const bool tall = kRows == 2 && i + 1 < tiles;
-      f.a = b.tile(i, lda);
-      if (tall) f.a1 = b.tile(i + 1, lda);
+      f.a = b.tiles[i];
+      if (tall) f.a1 = b.tiles[i + 1];
       if (!before.at) {
         if (tall)
           multiply_first<2, NV>(p, f, sums[turn]);

@@ -33,16 +33,11 @@ struct Ops {
 
 // A block of rows: where they are, and where their outputs go.
 struct Block {
-  const int8_t* a;     // first row; rows lie lda apart
-  const int8_t* tail;  // tiles from `tail_tile` on are read here instead
-  int64_t tail_tile;
+  const int8_t** tiles;  // first row of each 16, which lie lda apart
   int64_t rows;
   char** to;            // output of each row, or some memory to spoil
   const int8_t** from;  // residual
   bool fetch;           // weights that come next: they aren't in L2 from the block before
-  IRK_INLINE const int8_t* tile(int64_t i, int64_t lda) const {
-    return i < tail_tile ? a + i * 16 * lda : tail + (i - tail_tile) * 16 * lda;
-  }
 };
 
 // One line of `cols` columns with its padding; src null: outside the image. Writes up to 63 bytes too many.
@@ -141,10 +136,12 @@ Block block_of(const QConvParams& p, void* const* bufs, int64_t g, int64_t m) {
   int8_t* scratch = static_cast<int8_t*>(bufs[6]);
   int8_t* copy = scratch + q.at_copy;
   char* spoilt = reinterpret_cast<char*>(scratch + q.at_spoilt);
-  Block b = {
-      copy, nullptr, 1 << 30, 0, static_cast<char**>(bufs[6]), reinterpret_cast<const int8_t**>(scratch + q.at_from),
-      false};
-  int64_t rows = 0;
+  Block b = {reinterpret_cast<const int8_t**>(scratch + q.at_tiles), 0, static_cast<char**>(bufs[6]),
+             reinterpret_cast<const int8_t**>(scratch + q.at_from), false};
+  int64_t rows = 0, found = 0;
+  const auto tiles = [&](const int8_t* first, int64_t count) IRK_LAMBDA {
+    for (; count > 0; count--, first += 16 * q.lda) b.tiles[found++] = first;
+  };
   const int64_t pixel = p.oc * (p.f32 ? 4 : 1);
   const auto outputs = [&](int64_t first, int64_t count) IRK_LAMBDA {
     for (int64_t i = first; i < first + count; i++) b.to[rows++] = out + i * pixel;
@@ -158,25 +155,32 @@ Block block_of(const QConvParams& p, void* const* bufs, int64_t g, int64_t m) {
     const int64_t n = m / q.image_blocks, first = m % q.image_blocks * q.block_lines;
     const int64_t lines = p.oh - first < q.block_lines ? p.oh - first : q.block_lines;
     copy_planes(p, x + n * p.ih * p.iw * p.ic + g * p.icg, first, lines, copy, scratch + q.at_line);
-    b.rows = (lines - 1) * q.pitch + p.ow;
+    const int64_t line_rows = q.line_tiles ? 16 * q.line_tiles : q.pitch;
+    b.rows = (lines - 1) * line_rows + p.ow;
     for (int64_t i = 0; i < lines; i++) {
+      tiles(copy + i * q.pitch * q.pixel, q.line_tiles);
       outputs((n * p.oh + first + i) * p.ow, p.ow);
-      none(q.pitch - p.ow);
+      none(line_rows - p.ow);
     }
+    if (!q.line_tiles) tiles(copy, (b.rows + 15) / 16);
   } else {
     const int64_t m0 = m * p.block_rows, m1 = m0 + p.block_rows < p.pixels ? m0 + p.block_rows : p.pixels;
     b.rows = m1 - m0;
     outputs(m0, b.rows);
     if (q.way == QTilePlan::gather) {
       qconv_pack<Ops>(p, x + g * p.icg, m0, m1, copy);
+      tiles(copy, (b.rows + 15) / 16);
     } else {
       // Tiles that would read past the input's end are read from a copy.
-      b.a = x + m0 * p.ic + g * p.icg;
+      const int8_t* const a = x + m0 * p.ic + g * p.icg;
       const int64_t room = (p.pixels - m0) * p.ic - g * p.icg, wanted = 15 * p.ic + p.steps * q.depth;
-      b.tail_tile = room < wanted ? 0 : (room - wanted) / (16 * p.ic) + 1;
-      const int64_t from = b.tail_tile * 16 * p.ic;
-      b.tail = copy;
-      if (b.tail_tile * 16 < b.rows) Ops::copy(copy, b.a + from, (b.rows * p.ic < room ? b.rows * p.ic : room) - from);
+      const int64_t count = (b.rows + 15) / 16, safe = room < wanted ? 0 : (room - wanted) / (16 * p.ic) + 1;
+      tiles(a, safe < count ? safe : count);
+      if (safe < count) {
+        const int64_t from = safe * 16 * p.ic;
+        Ops::copy(copy, a + from, (b.rows * p.ic < room ? b.rows * p.ic : room) - from);
+        tiles(copy, count - safe);
+      }
     }
   }
   none((32 - rows % 32) % 32);

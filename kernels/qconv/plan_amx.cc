@@ -80,25 +80,37 @@ bool shape_planes(const QConvParams& p, Way way, QTilePlan* q) {
   return q->cols * q->pixel <= kMostPlanes && planes_bytes(p, *q, 1) <= kMostPlanes;
 }
 
-// Tiles of rows of the thread that has most of them, when `blocks` blocks of `rows` rows, the last of `last`, are
-// shared out among threads.
-int64_t tiles_of_one(int64_t blocks, int64_t rows, int64_t last, int64_t threads) {
-  if (threads == 1) return (blocks - 1) * ceil_div(rows, kTile) + ceil_div(last, kTile);
-  return ceil_div(blocks, threads) * ceil_div(rows, kTile);
+// Tiles of rows of so many lines when they go on from line to line; when each line has its own.
+int64_t joint_tiles(const QConvParams& p, const QTilePlan& q, int64_t lines) {
+  return ceil_div((lines - 1) * q.pitch + p.ow, kTile);
+}
+int64_t own_tiles(const QConvParams& p, int64_t lines) { return lines * ceil_div(p.ow, kTile); }
+
+// What a block of so many lines takes, in cycles, roughly.
+double cycles_of_block(const QConvParams& p, const QTilePlan& q, int64_t lines) {
+  constexpr double kBegin = 1500, kFinish = 28, kCopy = 6;  // once; per tile of sums; per 64 bytes
+  const double tiles = static_cast<double>(least(joint_tiles(p, q, lines), own_tiles(p, lines)));
+  const double columns = static_cast<double>(ceil_div(p.ocg, kTile));
+  return kBegin + tiles * columns * (16 * static_cast<double>(p.steps) + kFinish) +
+         static_cast<double>(planes_bytes(p, q, lines)) / 64 * kCopy;
 }
 
-// Output lines per block: so many that few rows of tiles are wasted, and the planes stay in the cache.
+// Output lines per block: so many that few rows of tiles are wasted and few lines copied twice, and the planes stay in
+// the cache.
 int64_t lines_per_block(const QConvParams& p, const QTilePlan& q, int64_t threads) {
   // Large weights are better read once than small planes kept in L1.
   const int64_t room = p.group_bytes > 1 << 20 ? 192 << 10 : 36 << 10;
-  int64_t best = 1, best_tiles = -1;
+  int64_t best = 1;
+  double best_cycles = -1;
   for (int64_t lines = 1; lines <= p.oh; lines++) {
     const int64_t rows = (lines - 1) * q.pitch + p.ow;
     const bool enough = (lines - 2) * q.pitch + p.ow >= kFewRows;  // without this line
     if (lines > 1 && ((enough && planes_bytes(p, q, lines) > room) || rows > 1024)) break;
     const int64_t blocks = ceil_div(p.oh, lines), last = p.oh - (blocks - 1) * lines;
-    const int64_t tiles = tiles_of_one(blocks, rows, (last - 1) * q.pitch + p.ow, threads);
-    if (best_tiles < 0 || tiles <= best_tiles) best = lines, best_tiles = tiles;
+    const double whole = cycles_of_block(p, q, lines);
+    const double cycles = threads == 1 ? static_cast<double>(blocks - 1) * whole + cycles_of_block(p, q, last)
+                                       : static_cast<double>(ceil_div(blocks, threads)) * whole;
+    if (best_cycles < 0 || cycles <= best_cycles) best = lines, best_cycles = cycles;
   }
   return best;
 }
@@ -214,6 +226,8 @@ void qconv_plan_blocks(int64_t band, int64_t threads, QConvParams* out, int64_t*
   if (planes) {
     q.block_lines = band ? band : lines_per_block(p, q, qconv_shares_columns(p, threads) ? 1 : threads);
     q.image_blocks = ceil_div(p.oh, q.block_lines);
+    const bool own = own_tiles(p, q.block_lines) < joint_tiles(p, q, q.block_lines);
+    q.line_tiles = own ? own_tiles(p, 1) : 0;
     p.block_rows = q.block_lines * p.ow;
     p.m_blocks = p.pixels / (p.oh * p.ow) * q.image_blocks;
     q.lda = q.pixel;
@@ -230,9 +244,10 @@ void qconv_plan_blocks(int64_t band, int64_t threads, QConvParams* out, int64_t*
   const Runs r = runs_of(p, q.way);
   for (int64_t i = 0; i < r.count; i++)
     for (int64_t c = 0; c < r.cuts(); c++) q.at[i * r.cuts() + c] = static_cast<int32_t>(run_at(p, i) + c * q.depth);
-  const int64_t rows = planes ? q.block_lines * q.pitch : p.block_rows;
+  const int64_t rows = planes ? q.block_lines * most(q.pitch, kTile * q.line_tiles) : p.block_rows;
   q.at_from = round_up((rows + 64) * 8, 64);
-  q.at_spoilt = 2 * q.at_from;
+  q.at_tiles = 2 * q.at_from;
+  q.at_spoilt = q.at_tiles + round_up((rows + 64) / kTile * 8, 64);
   q.at_copy = q.at_spoilt + round_up(p.oc * (p.f32 ? 4 : 1) + 128, 64);
   q.at_line = q.at_copy + round_up(copy, 64);
   q.line_bytes = planes ? round_up(q.cols * p.sw * p.icg + 192, 64) : 0;

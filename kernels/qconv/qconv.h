@@ -74,8 +74,9 @@ struct QPiece {
 
 // How amx.cc finds the bytes of a row. Rows are `lda` bytes apart, and each step takes `depth` bytes at the same offset
 // of all rows. A convolution with a window copies its input lines with their padding to planes, one per phase of the
-// strides: then the rows of a tap are neighbouring pixels, as if lines were one long row. Rows between the lines, where
-// a window begins in the padding, are computed and dropped.
+// strides: then the rows of a tap are neighbouring pixels. Tiles of rows either go on from line to line, as if lines
+// were one long row, and rows between the lines, where a window begins in the padding, are computed and dropped; or
+// each line has tiles of its own, and the rows that the last of them has too many are.
 struct QTilePlan {
   enum Way {
     in_place,     // rows of the input itself
@@ -98,8 +99,10 @@ struct QTilePlan {
   int64_t picks;
   int16_t* pick;
   int32_t* pick_from;
-  int64_t block_lines, image_blocks;             // output lines per block, blocks per image
-  int64_t at_from, at_spoilt, at_copy, at_line;  // in the scratch: rows' residuals, dropped outputs, planes, one line
+  int64_t block_lines, image_blocks;  // output lines per block, blocks per image
+  int64_t line_tiles;                 // tiles of a line; 0: they go on from line to line
+  // In the scratch: rows' residuals, addresses of tiles, dropped outputs, planes, one line.
+  int64_t at_from, at_tiles, at_spoilt, at_copy, at_line;
 };
 
 struct QConvParams {
