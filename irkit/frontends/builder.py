@@ -12,6 +12,7 @@ from irkit import ops
 from irkit.errors import IRError, Unsupported, UnsupportedModelError
 from irkit.ir.graph import Graph, Value, const_array
 from irkit.ir.opdef import OpDef
+from irkit.ir.rewrite import unique_names
 from irkit.ir.types import Array, DType, TensorType
 
 
@@ -116,6 +117,7 @@ class Builder:
         for op in reversed(self.graph.ops[:-1]):
             if not any(r.uses for r in op.results):
                 self.graph.erase(op)
+        unique_names(self.graph)  # several constants may come from one parameter
         return self.graph
 
     # ---- what can't be converted

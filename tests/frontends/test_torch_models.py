@@ -9,6 +9,7 @@ from torch import nn
 
 from irkit.errors import InputError, ModelError, UnsupportedModelError
 from irkit.frontends.torch import from_torch
+from irkit.ir.verify import verify
 from tests.frontends.run_graph import evaluate
 
 Pair = namedtuple("Pair", "left right")
@@ -140,12 +141,14 @@ def test_what_depends_on_no_input_becomes_constants():
             seen = ~torch.zeros(2, 70, 70, dtype=torch.bool)
             where = seen.cumsum(1, dtype=torch.float32).sin()[:, -1, :8]  # seen is too large to be kept as a constant
             z = nn.functional.conv1d(y.transpose(1, 2), w).transpose(1, 2)
+            z = z + self.scale.sigmoid() + self.scale.tanh()  # two constants of one parameter
             return z[:, :3, None, :1] + bias[:, :5, :5].sum() + self.scale.view(1, -1) + where[0], bias.unsqueeze(
                 0
             ) + x[0, 0, 0]
 
     model, x = Model().eval(), torch.randn(2, 4, 8)
     graph = from_torch(model, x)
+    verify(graph)
     with torch.no_grad():
         for got, want in zip(evaluate(graph, x.numpy()), model(x), strict=True):
             np.testing.assert_allclose(got, want.numpy(), rtol=1e-4, atol=1e-4)
