@@ -48,6 +48,7 @@ def compile(
     keep_float: str | Sequence[str] = (),
     winograd: bool = True,
     bands: bool = True,
+    tune: float = 0.0,
 ) -> CompiledModel:
     """Compile a model as it is.
 
@@ -63,16 +64,18 @@ def compile(
         values above 1e36, they may be NaN for a whole tile of pixels.
     bands: run layers together, some rows at a time, where what is between them is larger than a cache; the plan shows
         the bytes saved. Never changes the result.
+    tune: seconds within which to measure, here and with these threads, which of these lines of layers are faster one
+        by one; the plan tells, the artifact keeps it. 0: only predict. Never changes the result.
 
     Raises UnsupportedModelError (everything unsupported at once), ModelError, InputError, CalibrationError,
     TargetError, FallbackError.
     """
     from irkit.pipeline import compile_model
 
-    exe = compile_model(
-        model, example_inputs, target, calibration, threads, strict, keep_float, winograd=winograd, bands=bands
-    )
-    return exe  # type: ignore[no-any-return]
+    return compile_model(  # type: ignore[no-any-return]
+        model, example_inputs, target, calibration, threads, strict, keep_float,
+        winograd=winograd, bands=bands, tune=tune,
+    )  # fmt: skip
 
 
 def load(path: str | os.PathLike[str], threads: int | None = None) -> CompiledModel:

@@ -122,12 +122,15 @@ def compile_model(
     instruments: Sequence[Instrument] = (),
     winograd: bool = True,
     bands: bool = True,
+    tune: float = 0.0,
 ) -> Any:
     """See :func:`irkit.compile`."""
     from irkit.backend.executable import check_threads, instantiate
+    from irkit.backend.forms import check_seconds, fastest_plan
     from irkit.backend.plan import make_plan
 
     goal = Target.parse(target)
+    check_seconds(tune, goal)
     if threads is not None:
         check_threads(threads)
     patterns = (keep_float,) if isinstance(keep_float, str) else tuple(keep_float)
@@ -137,4 +140,6 @@ def compile_model(
     if not len(graph):
         raise IRError("the model is empty")
     notes = lower(graph, goal, calibration, patterns, instruments, winograd)
-    return instantiate(graph, make_plan(graph, goal, notes, bands), threads=threads, strict=strict, target=goal)
+    measure = tune and bands
+    plan = fastest_plan(graph, goal, notes, threads, tune) if measure else make_plan(graph, goal, notes, bands)
+    return instantiate(graph, plan, threads=threads, strict=strict, target=goal)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,15 +51,20 @@ def name_values(graph: Graph) -> None:
 
 
 def make_plan(
-    graph: Graph, target: Target | None = None, notes: Sequence[tuple[str, str]] = (), bands: bool = True
+    graph: Graph,
+    target: Target | None = None,
+    notes: Sequence[tuple[str, str]] = (),
+    bands: bool = True,
+    apart: Mapping[str, str] | None = None,
 ) -> Plan:
     """Select kernels and place every tensor. The graph must have its storage orders set (``layout``).
 
-    ``target``: default this machine's architecture. ``bands``: let steps run band by band together.
+    ``target``: default this machine's architecture. ``bands``: let steps run band by band together,
+    except those that make values of the names in ``apart``, which has a note for each.
     """
     own_outputs(graph)
     name_values(graph)
-    steps = select(graph, target.arch if target else host_arch(), bands)
+    steps = select(graph, target.arch if target else host_arch(), bands, apart)
     b = _Builder(graph, steps)
     document = b.build()
     rows = [_row(s) for s in steps]

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
+
 import irkit.backend.native  # noqa: F401  (registers the lowerings)
 from irkit.backend.kernel import Step, lower
 from irkit.backend.native.bands import merge_bands
 from irkit.backend.native.chain import merge_chains
 from irkit.backend.native.planar import read_planar
 from irkit.backend.storage import is_alias
-from irkit.backend.table import FALLBACK
+from irkit.backend.table import FALLBACK, join
 from irkit.ir.graph import Graph
 
 
-def select(graph: Graph, arch: str, bands: bool = True) -> list[Step]:
+def select(graph: Graph, arch: str, bands: bool = True, apart: Mapping[str, str] | None = None) -> list[Step]:
     """One step for each operation that moves or computes something, in order, or for several that run band by band.
 
-    ``arch`` is the one whose caches count; ``bands=False`` keeps every step by itself.
+    ``arch`` is the one whose caches count. ``bands=False`` keeps every step by itself, ``apart`` the steps that make
+    values of these names, and has a note for each.
     A fallback step names its operation by position in ``graph`` so that a loader can find the reference to run.
     """
+    apart = apart or {}
     steps: list[Step] = []
     for index, op in enumerate(graph):
         if op.name in ("const", "return") or is_alias(op):
@@ -27,5 +32,9 @@ def select(graph: Graph, arch: str, bands: bool = True) -> list[Step]:
             attrs = {"op_index": index, "op": op.name}
             note = "no native kernel: runs the NumPy reference"
             step = Step(FALLBACK, list(op.operands), list(op.results), attrs, note=note, loc=op.loc)
+        step.note = join(step.note, apart.get(step.outputs[0].name, ""))
         steps.append(step)
-    return read_planar(merge_bands(merge_chains(steps), arch) if bands else steps, arch)
+    if bands:
+        runs = itertools.groupby(steps, key=lambda s: s.outputs[0].name in apart)
+        steps = [s for alone, run in runs for s in (run if alone else merge_bands(merge_chains([*run]), arch))]
+    return read_planar(steps, arch)

@@ -86,17 +86,17 @@ def tune(
         return Tuning(base, 0, 0, (), None)
     level = _native.effective_isa(None)
     variants, models = _variants(path, count, level, start + LOADING * seconds, clock)
-    times, rounds = _measure([base, *models], arrays, start + 0.75 * seconds, clock)
+    times, rounds = step_times([base, *models], arrays, start + 0.75 * seconds, clock)
     if rounds < MIN_ROUNDS:
         return Tuning(base, 0, 0, (), None)
     measured = [
         StepTimes(r.layer, int(t[0]), tuple((v, int(ns)) for v, ns in zip(variants, t[1:], strict=True)), None)
-        for r, t in zip(base.plan.rows, times.T, strict=True)
+        for r, t in zip(base.plan.rows, np.array(times).T, strict=True)
     ]
     picks = [p for p in (pick(measured, WORTH), pick(measured, CLEARLY)) if any(p)]
     picks = picks[:1] if len(picks) == 2 and picks[0] == picks[1] else picks
     tuned = [load(path, count, choose=_as_given([c or (level, 0) for c in p])) for p in picks]
-    calls, rounds = _calls((base, *tuned), arrays, start + seconds, clock) if tuned else ([0], 0)
+    calls, rounds = call_times((base, *tuned), arrays, start + seconds, clock) if tuned else ([0], 0)
     before = int(calls[0])
     for p, model, after in sorted(zip(picks, tuned, calls[1:], strict=True), key=lambda t: t[2]):
         if rounds < MIN_ROUNDS or after > WORTH * before or not _same(base, model, arrays):
@@ -154,20 +154,27 @@ def _same(a: CompiledModel, b: CompiledModel, arrays: list[Array]) -> bool:
     return all(x.tobytes() == y.tobytes() for x, y in zip(a.run_flat(arrays), b.run_flat(arrays), strict=True))
 
 
-def _measure(models: Sequence[CompiledModel], arrays: list[Array], until: float, clock: Clock) -> tuple[Array, int]:
+def step_times(
+    models: Sequence[CompiledModel], arrays: list[Array], until: float, clock: Clock
+) -> tuple[list[Array], int]:
     """Least ns of each step of each model, by turns until then; and how many turns all of them had."""
     least: list[Array | None] = [None] * len(models)
     rounds = 0
     while True:
         for k, m in enumerate(models):
             ns = np.array([row[3] for row in m._native.profile(arrays, 3)], np.int64)
-            least[k] = ns if least[k] is None else np.minimum(ns, least[k])  # type: ignore[arg-type]
+            before = least[k]
+            least[k] = ns if before is None else np.minimum(ns, before)
             if clock() >= until:
-                return np.array([ns if t is None else t for t in least]), rounds
+                return [
+                    np.zeros(len(m.plan.rows)) if t is None else t for t, m in zip(least, models, strict=True)
+                ], rounds
         rounds += 1
 
 
-def _calls(models: Sequence[CompiledModel], arrays: list[Array], until: float, clock: Clock) -> tuple[list[int], int]:
+def call_times(
+    models: Sequence[CompiledModel], arrays: list[Array], until: float, clock: Clock
+) -> tuple[list[int], int]:
     """Least ns of a call of each model, by turns until then; and how many turns all of them had."""
     least = [1 << 62] * len(models)
     rounds = 0

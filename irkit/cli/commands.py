@@ -91,7 +91,7 @@ class Batches:
 
 def build(
     spec: str, files: Any, shapes: Any, goal: str, calibration: Any, keep: Any, threads: int | None, strict: bool,
-    pixels: cli_io.Pixels, instruments: Sequence[Instrument] = (), winograd: bool = True,
+    pixels: cli_io.Pixels, instruments: Sequence[Instrument] = (), winograd: bool = True, tune: float = 0.0,
 ) -> Any:  # fmt: skip
     """Compile the model a command names."""
     from irkit.pipeline import compile_model
@@ -104,7 +104,7 @@ def build(
         data = calibration_of(graph, goal, calibration, pixels, bar)
         return compile_model(
             graph, None, goal, None if data is None else Batches(data), threads, strict, tuple(keep or ()),
-            [ShowProgress(bar, task), *instruments], winograd,
+            [ShowProgress(bar, task), *instruments], winograd, tune=tune,
         )  # fmt: skip
 
 
@@ -125,11 +125,16 @@ def compile_command(
     strict: Annotated[bool, typer.Option("--strict", help="Fail when a step has no native kernel.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Print every step.")] = False,
     winograd: Annotated[bool, typer.Option(help="fp32: fewer multiplications in 3x3 convolutions.")] = True,
+    tune: Annotated[
+        float, typer.Option("--tune", help="Seconds to measure, here, which lines of layers are faster one by one.")
+    ] = 0.0,
 ) -> None:
     """Compile a model into one file."""
     start = time.perf_counter()
     pixels = cli_io.Pixels(mean, std)
-    exe = build(model, inputs, shape, target, calibration, keep_float, threads, strict, pixels, winograd=winograd)
+    exe = build(
+        model, inputs, shape, target, calibration, keep_float, threads, strict, pixels, winograd=winograd, tune=tune
+    )
     exe.save(output)
     if plan:
         out.print(plan_table(exe))

@@ -154,8 +154,8 @@ def fake_times(monkeypatch: pytest.MonkeyPatch, best: int = 2) -> None:
     def calls(models: Any, *_: Any) -> tuple[list[int], int]:
         return [1000] + [500] * (len(models) - 1), tuning.MIN_ROUNDS
 
-    monkeypatch.setattr(tuning, "_measure", measure)
-    monkeypatch.setattr(tuning, "_calls", calls)
+    monkeypatch.setattr(tuning, "step_times", measure)
+    monkeypatch.setattr(tuning, "call_times", calls)
 
 
 def test_what_is_faster_is_kept(artifact: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +173,7 @@ def test_what_is_not_faster_in_a_whole_call_is_not_kept(
     artifact: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_times(monkeypatch)
-    monkeypatch.setattr(tuning, "_calls", lambda models, *_: ([1000, *[990] * len(models[1:])], tuning.MIN_ROUNDS))
+    monkeypatch.setattr(tuning, "call_times", lambda models, *_: ([1000, *[990] * len(models[1:])], tuning.MIN_ROUNDS))
     found = irkit.tune(artifact, threads=2, seconds=60)
     assert not found.changed and found.path is None and not cache.exists()
 
@@ -199,11 +199,11 @@ def test_time_limit(artifact: Path, cache: Path) -> None:
 def test_measuring_stops_at_the_limit(artifact: Path) -> None:
     exe = irkit.load(artifact, threads=1)
     clock = Clock()
-    times, rounds = tuning._measure([exe, exe], [X], 9.5, clock)  # the tenth look at the clock is the last
-    assert (rounds, clock.now) == (4, 10) and times.shape == (2, len(exe.plan.rows)) and times.min() > 0
-    least, rounds = tuning._calls([exe, exe], [X], 12.5, clock)
+    times, rounds = tuning.step_times([exe, exe], [X], 9.5, clock)  # the tenth look at the clock is the last
+    assert (rounds, clock.now) == (4, 10) and np.array(times).shape == (2, len(exe.plan.rows)) and np.min(times) > 0
+    least, rounds = tuning.call_times([exe, exe], [X], 12.5, clock)
     assert rounds == 2 and len(least) == 2 and max(least) < 1 << 62
-    assert tuning._calls([exe, exe], [X], 0.0, clock) == ([1 << 62] * 2, 0)
+    assert tuning.call_times([exe, exe], [X], 0.0, clock) == ([1 << 62] * 2, 0)
 
 
 class Clock:
@@ -238,8 +238,8 @@ def test_what_gains_much_is_kept_when_all_together_gain_nothing(
         times[2, 0] = 500  # and the first one much faster otherwise
         return times, tuning.MIN_ROUNDS
 
-    monkeypatch.setattr(tuning, "_measure", measure)
-    monkeypatch.setattr(tuning, "_calls", lambda *_: ([1000, 1100, 600], tuning.MIN_ROUNDS))
+    monkeypatch.setattr(tuning, "step_times", measure)
+    monkeypatch.setattr(tuning, "call_times", lambda *_: ([1000, 1100, 600], tuning.MIN_ROUNDS))
     found = irkit.tune(artifact, [X], threads=2, seconds=60)
     assert (found.before_ns, found.after_ns) == (1000, 600)
     assert [bool(s.chosen) for s in found.steps] == [True] + [False] * (len(found.steps) - 1)
@@ -306,6 +306,6 @@ def test_command(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.exit_code == 0 and "1.0 us before, 0.5 us now" in done.output and "kept in" in done.output
     words = " ".join(done.output.replace("│", " ").replace("\u00a0", " ").split())
     assert "50%" in words and f"{_native.effective_isa()} x 1" in words
-    monkeypatch.setattr(tuning, "_calls", lambda models, *_: ([1000] * len(models), tuning.MIN_ROUNDS))
+    monkeypatch.setattr(tuning, "call_times", lambda models, *_: ([1000] * len(models), tuning.MIN_ROUNDS))
     listed = CliRunner().invoke(app, ["tune", str(artifact), "--threads", "2", "--all"])
     assert listed.exit_code == 0 and "before" in listed.output and "nothing to change" in listed.output
