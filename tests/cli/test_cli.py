@@ -24,6 +24,9 @@ def small():
     return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
                          nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)).eval()
 
+def wide():
+    return nn.Conv2d(32, 32, 3, padding=1).eval()
+
 class Two(nn.Module):
     def forward(self, left, right):
         return {"sum": left + right, "product": left * right}
@@ -139,6 +142,37 @@ def test_images_as_inputs_and_calibration(here):
     np.testing.assert_array_equal(got[0], (want.transpose(2, 0, 1).astype(np.float32) - 127) / 128)
     last = read_image(here / "photos/0.png", TensorType((1, 8, 8, 3)), Pixels())
     np.testing.assert_array_equal(last[0], want)
+
+
+def test_the_middle_of_an_image_is_cut_out():
+    from irkit.cli.io import fit_image
+
+    row = np.repeat(np.arange(40, 60, 10, dtype=np.uint8), 8)  # left half 40, right half 50
+    for image, size in ((np.tile(row, (8, 1)), (8, 8)), (np.tile(row, (8, 1)).T, (8, 8))):
+        cut = fit_image(np.ascontiguousarray(image), *size)
+        assert cut.shape == size and abs(float(cut.mean()) - 45) < 0.1
+
+
+def test_calibration_arrays_must_fit_the_input(here):
+    np.save("narrow.npy", np.zeros((20, 3, 8, 7), np.float32))
+    np.save("none.npy", np.zeros((0, 3, 8, 8), np.float32))
+    message = fails("compile", *SMALL, "-t", "native-int8", "-c", "narrow.npy")
+    assert "narrow.npy: input " in message and "expects (1, 3, 8, 8) or more rows of it, got (20, 3, 8, 7)" in message
+    assert "none.npy: arrays hold 0 batches" in fails("compile", *SMALL, "-t", "native-int8", "-c", "none.npy")
+
+
+def test_options_reach_the_compiler(here):
+    (here / "whole.ir").write_text(IR.replace("f32", "i32"))
+    irk("compile", "whole.ir", "-o", "whole.irk")
+    assert "strict=True" in fails("compile", "whole.ir", "--strict", "-o", "whole.irk")
+    assert "threads" in fails("run", "whole.irk", "x.npy", "--threads", 0)
+    wide = ("zoo_of_cli:wide", "--shape", "1x32x16x16")
+
+    def tiles(*options):
+        irk("compile", *wide, *options, "-o", "wide.irk")
+        return [s["attrs"].get("winograd") for s in irkit.load("wide.irk").plan.document["steps"]]
+
+    assert any(tiles()) and not any(tiles("--no-winograd"))
 
 
 def test_several_inputs_by_order_and_by_name(here):

@@ -14,7 +14,7 @@ import pytest
 
 from irkit import ops
 from irkit.errors import IRError
-from irkit.ir.graph import Graph
+from irkit.ir.graph import Graph, Operation
 from irkit.ir.opdef import REGISTRY
 from irkit.ir.types import DType, Encoding, Quant, TensorType
 from irkit.ir.verify import difference, verify
@@ -111,6 +111,22 @@ def test_long_chain_needs_no_recursion() -> None:
     g.emit(ops.return_, v)
     verify(g)
     assert len(g.clone()) == 20001
+
+
+def test_a_zero_point_of_an_input_must_fit_its_dtype() -> None:
+    """Of an operation's result the type rule tells; an input has none."""
+    for dtype, zero in ((DType.I8, 128), (DType.I8, -129), (DType.U8, -1)):
+        g = Graph("main", [("x", TensorType((2,), dtype, Quant.per_tensor(0.5, zero)))])
+        g.emit(ops.return_, g.inputs[0])
+        with pytest.raises(IRError, match=f"input %x: a zero point does not fit {dtype.value}"):
+            verify(g)
+
+
+def test_a_use_by_an_operation_that_is_not_there() -> None:
+    g = fresh("cnn")
+    Operation(ops.neg, [g.inputs[0]], loc="nowhere")  # knows its operand, but stands in no graph
+    with pytest.raises(IRError, match="lists a use by neg @nowhere that is not there"):
+        verify(g)
 
 
 def test_storage_order_is_not_part_of_the_meaning() -> None:
