@@ -9,9 +9,9 @@ from irkit.ir.graph import Graph
 from irkit.ir.passes import Effect, Pass
 from irkit.ir.rewrite import rewrite
 from irkit.passes.fold_bn import fold_shift
-from irkit.passes.rules import arithmetic, pooling, shape
+from irkit.passes.rules import arithmetic, convolution, pooling, shape
 
-PATTERNS = (*shape.PATTERNS, *arithmetic.PATTERNS, *pooling.PATTERNS, fold_shift)
+PATTERNS = (*shape.PATTERNS, *arithmetic.PATTERNS, *pooling.PATTERNS, *convolution.PATTERNS, fold_shift)
 
 
 @dataclass(frozen=True)

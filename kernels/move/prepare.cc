@@ -14,6 +14,7 @@ namespace irk {
 namespace {
 
 constexpr int64_t kBlockBytes = 16384;  // work of one item: far above its overhead, small enough to balance threads
+constexpr int64_t kShort = 16;          // elements: fewer are not worth a loop of their own
 constexpr int64_t kMaxStride = int64_t{1} << 48;
 
 struct Axis {
@@ -47,6 +48,12 @@ int simplify(const Axis* in, int rank, Axis* out) {
 void Builder::add(int src, int64_t dst_offset, int64_t from_offset, const Axis* axes, int rank) {
   Axis ax[kMaxRank];
   int n = simplify(axes, rank, ax);
+  // Each element several times, side by side: the loop over elements is the long one.
+  if (n >= 2 && ax[n - 1].from == 0 && ax[n - 1].dim < kShort && ax[n - 2].dim > ax[n - 1].dim) {
+    const Axis t = ax[n - 1];
+    ax[n - 1] = ax[n - 2];
+    ax[n - 2] = t;
+  }
   MoveRegion r = {};
   r.src = src;
   r.dst_offset = dst_offset;

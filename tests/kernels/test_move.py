@@ -126,6 +126,14 @@ def test_reshape_between_storage_orders() -> None:
     np.testing.assert_array_equal(groups, x.reshape(2, 3, 2, 20))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.int8])
+@pytest.mark.parametrize(("inner", "times"), [(1, 2), (7, 3), (40, 2), (40, 15), (15, 15), (3, 40)])
+def test_elements_repeated_side_by_side(inner: int, times: int, dtype: type) -> None:
+    x = sample((3, 5, inner, 1), dtype)
+    got = run_op(expand, [x], {"shape": (3, 5, inner, times)}, threads=2)
+    np.testing.assert_array_equal(got, np.broadcast_to(x, (3, 5, inner, times)))
+
+
 def test_expand_in_channels_last() -> None:
     x = sample((1, 5, 1, 1))
     got = run_op(expand, [x], {"shape": (2, 5, 3, 4)}, orders={0: NHWC}, result_order=NHWC, threads=2)
