@@ -19,6 +19,14 @@ struct KeepMax {  // NaN may get lost here: it comes back in the sum of exponent
   }
 };
 
+// exp(d) for d <= 0; 0 when it is too small for its share of a sum of thousands to be a normal number: the shares of
+// masked positions would be denormal, and slow in all that uses them.
+template <class V>
+IRK_INLINE typename V::F weight(typename V::F d) {
+  const typename V::F least = V::set(softmax::kLeast);
+  return V::sel(V::lt(d, least), V::set(0.0f), vmath::exp<V>(V::max(least, d)));
+}
+
 template <class V>
 IRK_INLINE float log1(float x) {
   float t[V::N];
@@ -33,7 +41,7 @@ IRK_INLINE void short_row(const float* x, float* y, int64_t n) {
   const F low = V::set(KeepMax::identity), v = V::load_n(x, n);
   float t[V::N];
   V::store(t, Lanes<V, KeepMax>::template fold<V::N / 2>(V::first_n(n, KeepMax::join<V>(low, v), low)));
-  const F e = V::first_n(n, vmath::exp<V>(V::sub(v, V::set(t[0]))), V::set(0.0f));
+  const F e = V::first_n(n, weight<V>(V::sub(v, V::set(t[0]))), V::set(0.0f));
   V::store(t, Lanes<V, SumOp>::template fold<V::N / 2>(e));
   V::store_n(y, V::div(e, V::set(t[0])), n);
 }
@@ -50,12 +58,12 @@ void row(const float* x, float* y, int64_t n, bool log) {
   sum.clear();
   if (log) {
     sum.take(n, [x, m](int64_t i, int64_t part)
-                    __attribute__((always_inline)) { return vmath::exp<V>(V::sub(load_some<V>(x + i, part), m)); });
+                    __attribute__((always_inline)) { return weight<V>(V::sub(load_some<V>(x + i, part), m)); });
     const F l = V::set(log1<V>(sum.total()));
     map<V>(x, y, n, [m, l](F v) __attribute__((always_inline)) { return V::sub(V::sub(v, m), l); });
   } else {
     sum.take(n, [x, y, m](int64_t i, int64_t part) __attribute__((always_inline)) {
-      F e = vmath::exp<V>(V::sub(load_some<V>(x + i, part), m));
+      F e = weight<V>(V::sub(load_some<V>(x + i, part), m));
       store_some<V>(y + i, e, part);
       return e;
     });
@@ -85,7 +93,7 @@ void columns(const float* x, float* y, int64_t n, int64_t inner, int64_t width, 
     float* yj = y + j * inner;
     for (int64_t c = 0; c < width; c += V::N) {
       const int64_t part = c + V::N <= width ? -1 : width - c;
-      F e = vmath::exp<V>(V::sub(load_some<V>(xj + c, part), V::load(top + c)));
+      F e = weight<V>(V::sub(load_some<V>(xj + c, part), V::load(top + c)));
       if (!log) store_some<V>(yj + c, e, part);
       V::store(sum + c, V::add(V::load(sum + c), e));
     }

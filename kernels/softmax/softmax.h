@@ -5,7 +5,8 @@
 namespace irk {
 namespace softmax {
 
-constexpr int64_t kBlock = 256;  // inner > 1: positions of one work item
+constexpr int64_t kBlock = 256;   // inner > 1: positions of one work item
+constexpr float kLeast = -80.0f;  // exp of less counts as 0
 
 struct Params {
   int64_t outer, n, inner;

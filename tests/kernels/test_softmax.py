@@ -19,11 +19,12 @@ SHAPES = [(1, 1000), (7, 5), (3, 64), (2, 63), (2, 65), (4, 197, 3), (2, 21, 5, 
 
 def error_bound(x: Array, want: Array, n: int, log: bool) -> Array:
     """x - max is rounded once, so exp has |x - max| eps more relative error than its 2 ulp; the sum of n positive terms
-    adds at most n eps (lanes: less), the division one; the logarithm turns relative errors into absolute ones."""
+    adds at most n eps (lanes: less), the division one; the logarithm turns relative errors into absolute ones. Weights
+    below exp(-80) of the largest count as 0."""
     spread = np.nan_to_num(np.where(np.isfinite(x), np.abs(x), 0).max(initial=0)) * 2
     if log:
         return (np.abs(want) * 2 + spread + n + 10) * EPS + 0 * want
-    return np.abs(want) * (spread + 4 + n + 2) * EPS + 2.0**-149
+    return np.abs(want) * (spread + 4 + n + 2) * EPS + float(np.exp(-80.0))
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -40,6 +41,23 @@ def test_every_axis(opdef: Any, shape: tuple[int, ...], isa: str) -> None:
         assert np.all(np.abs(got - want) <= error_bound(x, want, shape[axis], opdef is log_softmax))
         (scalar,) = run_lowered(step, {g.inputs[0]: x}, isa="scalar", threads=2)
         assert same_bits(got, scalar)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("inner", [1, 3])
+@pytest.mark.parametrize("n", [3, 49, 1000])
+def test_masked_positions_are_not_denormal(n: int, inner: int, isa: str) -> None:
+    """An attention mask of -100 must not make everything after it slow; weights that a float holds well stay."""
+    x = np.zeros((2, n, inner), np.float32)
+    x[:, 1] = np.float32([-100, -87.4, -80.1])[:inner]
+    x[:, 2] = -79.9
+    g = graph_of(softmax, [TensorType(x.shape)], axis=1)
+    step = lower(g.ops[0])
+    assert step is not None
+    (got,) = run_lowered(step, {g.inputs[0]: x}, isa=isa)
+    assert np.all(got[:, 1] == 0)
+    assert np.all(got[:, 2] >= np.finfo(np.float32).tiny)
+    np.testing.assert_allclose(got[:, 2], softmax.fn(x.astype(np.float64), axis=1)[:, 2], rtol=2e-5)
 
 
 @pytest.mark.parametrize("isa", ISAS)
