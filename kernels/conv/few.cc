@@ -20,6 +20,7 @@ constexpr int64_t kPlanarBytes = 20 << 10;  // of a planar image, whose copies t
 constexpr int64_t kPlanarLarge = 40 << 10;  // while more than half as many rows as its own are its neighbours'
 constexpr int64_t kMostStride = 64;         // of a planar image's columns
 constexpr int64_t kMostBytes = 1 << 20;     // of the copied rows that one output row needs
+constexpr double kMacsOfGrain = 150000;
 
 // Copied rows for `rows` rows of the output.
 int64_t copied(const ConvShape& s, int64_t rows) { return (rows - 1) * s.stride[0] + (s.kh - 1) * s.dilation[0] + 1; }
@@ -148,13 +149,14 @@ Status plan_few(StepContext& ctx, const ConvShape& s, const KernelRow* row, cons
   };
   while (rows < s.oh && copied(s, rows + 1) * p->row * 4 <= room()) rows++;
   p->bands = ceil_div(s.oh, rows);
-  if (ctx.threads > 1) p->bands = max64(p->bands, min64(s.oh, ceil_div(4 * ctx.threads, s.n)));
+  const double grains = (1.0 + static_cast<double>(s.n * s.oh * s.ow) * static_cast<double>(k * s.oc)) / kMacsOfGrain;
+  p->bands = max64(p->bands, min64(s.oh, ceil_div(ctx.items_for(grains, 4), s.n)));
   if (s.band) p->bands = s.oh / s.band;
   const int64_t band = ceil_div(s.oh, p->bands);
   *params = p;
   out->items = s.n * p->bands;
-  out->grain =
-      1 + static_cast<int64_t>(150000 / (1.0 + static_cast<double>(band * s.ow) * static_cast<double>(k * s.oc)));
+  out->grains = grains;
+  out->grain = 1 + static_cast<int64_t>(static_cast<double>(out->items) / grains);
   out->scratch = p->in_place ? 0 : copied(s, band) * p->row * 4;
   out->fn = row->fn;
   out->kernel = s.planar ? IRK_KERNEL_NAME("conv.f32.planar", row) : IRK_KERNEL_NAME("conv.f32.few", row);

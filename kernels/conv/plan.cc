@@ -315,8 +315,10 @@ Status plan_conv(StepContext& ctx, const ConvShape& shape, PreparedStep* out) {
   int64_t tiles_per_block = heavy ? kMaxTiles : 8;
   const int64_t all_tiles = ceil_div(m, p->max_rows);
   if (threads > 1) {  // enough items for an even split; few wide panels alone would not be
-    const int64_t columns = p->n_major ? p->panels : 1, want = (p->n_major ? 4 : 8) * threads;
-    tiles_per_block = max64(1, min64(tiles_per_block, all_tiles * s.groups * nph * columns / want));
+    const int64_t columns = p->n_major ? p->panels : 1, want = ctx.items_for(grains, p->n_major ? 4 : 8);
+    const int64_t all = all_tiles * s.groups * nph * columns;
+    tiles_per_block =
+        want > threads ? max64(1, min64(tiles_per_block, all / want)) : min64(kMaxTiles, ceil_div(all, want));
   }
   if (s.band && (s.groups != 1 || s.transposed || ceil_div(s.band * s.ow, p->max_rows) > kMaxTiles))
     return fail(Code::unsupported, "%s: convolution can't run row by row", ctx.loc);
@@ -327,7 +329,7 @@ Status plan_conv(StepContext& ctx, const ConvShape& shape, PreparedStep* out) {
     p->block_rows = max64(p->block_rows, ceil_div(ph.m, ph.mblocks));
   }
   const int64_t row_items = phases[0].mblocks * s.groups * nph;
-  const int64_t want = threads > 1 ? 8 * threads : 1;
+  const int64_t want = ctx.items_for(grains, 8);
   if (threads == 1 && phases[0].mblocks == 1) p->n_major = false;  // one block of rows: the same order in one item
   p->nblocks = p->n_major ? p->panels : s.band || row_items >= want ? 1 : min64(p->panels, ceil_div(want, row_items));
   for (int64_t r = 0; r < nph; r++) {

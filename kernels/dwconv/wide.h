@@ -200,6 +200,24 @@ void advance(const DwParams& p, int64_t count, int64_t cols, Row* r) {
   }
 }
 
+// Of a part of the output, the input rows at its ends, which another thread may just have made: they come closer while
+// those between are worked on.
+void approach(const DwParams& p, void* const* bufs, int64_t begin, int64_t end) {
+  constexpr int64_t kMost = 4 << 10;  // bytes
+  const int64_t bytes = p.iw * p.c * 4, per_image = p.bands * p.cblocks;
+  const char* x = static_cast<const char*>(bufs[irk::kDwX]);
+  const auto fetch = [&](int64_t item, int64_t tap) {
+    const int64_t image = item / per_image, band = item % per_image / p.cblocks;
+    const int64_t row = (tap > 0 ? (band + 1) * p.oh / p.bands - 1 : band * p.oh / p.bands) * p.stride[0] - p.pad[0] +
+                        tap * p.dilation[0];
+    if (row < 0 || row >= p.ih) return;
+    const char* at = x + wrap(image * p.ih + row, p.in_rows) * bytes;
+    for (int64_t b = 0; b < bytes && b < kMost; b += 64) __builtin_prefetch(at + b);
+  };
+  if (begin % per_image > 0) fetch(begin, 0);
+  if (end % per_image > 0) fetch(end - 1, p.kh - 1);
+}
+
 void run_wide(void* const* bufs, const void* params, int64_t begin, int64_t end) {
   const DwParams& p = *static_cast<const DwParams*>(params);
   const Walks* fns = choose(p);
@@ -210,6 +228,7 @@ void run_wide(void* const* bufs, const void* params, int64_t begin, int64_t end)
   // Few rows where weights would be loaded again too often; where a row has enough columns, what goes at a time.
   const int64_t few = pair ? 2 : 1;
   const int64_t most = p.memory_order || p.ow > 32 ? few : 64 / p.ow < kRows ? 64 / p.ow : kRows;
+  approach(p, bufs, begin, end);
   run(p, begin, end, [&](int64_t image, int64_t first, int64_t last, int64_t v0, int64_t v1) {
     const int64_t mid = v1 < whole ? v1 : v0 < whole ? whole : v0;
     Row r[kRows];

@@ -238,10 +238,11 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
 
   int threads = ctx.threads;
 #if defined(__x86_64__)
-  // A step that is too small to be split is best cut as for one thread.
+  // Small steps are best cut as for one thread: cuts of the columns, which share lines of the output, cost more there
+  // than they save.
   if (tiled &&
       static_cast<double>(s.groups) * qconv_tiles_ns(*p, static_cast<double>(p->pixels), static_cast<double>(p->ocg)) <
-          2 * kShareGrains * static_cast<double>(kGrainNs))
+          static_cast<double>(kGrainNs))
     threads = 1;
   if (tiled) qconv_plan_blocks(s.band, threads, p, &out->scratch);
 #endif

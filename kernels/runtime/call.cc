@@ -42,16 +42,23 @@ struct Model::Context : OnHeap {
   int kernels = -1;       // of the model when memory was laid out
   Array<void*> bufs;      // of all steps; inputs and outputs are set per call
   Array<int64_t> stride;  // of each step: from one thread's scratch to the next one's
+  int shares = -1;        // of the model when the steps' threads were set
+  Array<Work> works;      // the steps, but for those that the host runs
+  Array<int64_t> row;     // of each step: how many from it on make one job, up to the last one that is split
 
   ~Context() { free(arena); }
 };
 
 Status Model::fit(Context* c) {
   const int threads = this->threads();
-  if (c->threads >= threads && c->kernels == kernels_) return Status();
+  if (c->threads >= threads && c->kernels == kernels_) {
+    line_up(c);
+    return Status();
+  }
   Array<int64_t> need, at;
   int64_t end, widest = 0;
-  if (!need.alloc(steps_.size()) || !c->stride.alloc(steps_.size()))
+  if (!need.alloc(steps_.size()) || !c->stride.alloc(steps_.size()) || !c->works.alloc(steps_.size()) ||
+      !c->row.alloc(steps_.size()))
     return fail(Code::out_of_memory, "out of memory for a call");
   const auto own = [&](int64_t i) { return round_up(steps_[i].prepared.scratch, kScratchAlign); };
   const auto others = [&](int64_t i) { return steps_[i].threads - 1; };
@@ -80,8 +87,27 @@ Status Model::fit(Context* c) {
   }
   c->threads = threads;
   c->kernels = kernels_;
+  c->shares = -1;
+  line_up(c);
   scratch_.store(bytes - plan_.arena, std::memory_order_relaxed);
   return Status();
+}
+
+// The steps as threads get them.
+void Model::line_up(Context* c) {
+  const int shares = shares_.load(std::memory_order_relaxed);
+  if (c->shares == shares) return;
+  c->shares = shares;
+  int64_t row = 0;
+  for (int64_t i = steps_.size(); i-- > 0;) {
+    const Step& s = steps_[i];
+    const PreparedStep& k = s.prepared;
+    c->works[i] = {k.fn,    k.params, &c->bufs[s.bufs],         s.n_bufs, s.threads, c->stride[i],
+                   k.items, k.grain,  k.all_grains() * kGrainNs};
+    const bool ours = !s.host && k.fn;
+    row = !ours ? 0 : row > 0 || s.threads > 1 ? row + 1 : 0;
+    c->row[i] = row;
+  }
 }
 
 void Model::release(Context* c) { c->busy.store(0, std::memory_order_release); }
@@ -185,6 +211,13 @@ Status Model::run_steps(Context* c, const RunOptions& options) {
     const Step& s = steps_[i];
     const PreparedStep& k = s.prepared;
     void* const* bufs = &c->bufs[s.bufs];
+    if (pool && s.threads > 1 && c->row[i] > 0) {
+      const int64_t count = options.trace ? 1 : c->row[i];
+      pool_run(&c->works[i], count, counted.share(threads), options.step_ns ? options.step_ns + i : nullptr);
+      if (options.trace) options.trace(options.trace_user, i, bufs + plan_.steps[i].n_in);
+      i += count - 1;
+      continue;
+    }
     const int64_t start = options.step_ns ? now_ns() : 0;
     if (s.host) {
       if (s.host(s.host_user, bufs) != 0) {
@@ -196,11 +229,6 @@ Status Model::run_steps(Context* c, const RunOptions& options) {
       status = fail(Code::unsupported, "step %lld (%.32s, '%.80s') has no kernel attached", ll(i),
                     plan_.steps[i].family, plan_.steps[i].name);
       break;
-    } else if (pool && s.threads > 1) {
-      const int part = counted.share(threads);
-      pool_run({k.fn, k.params, bufs, s.n_bufs, static_cast<char*>(bufs[s.n_bufs - 1]), c->stride[i], k.items, k.grain,
-                k.all_grains() * kGrainNs},
-               s.threads < part ? s.threads : part);
     } else if (k.items > 0) {
       k.fn(bufs, k.params, 0, k.items);
     }

@@ -47,13 +47,13 @@ class StepAllocator {
   Fill fills_[256] = {};  // the longest of each value
 };
 
-// What a grain of items takes, about. To hand work to another core and to wait for it takes half a microsecond, and to
-// fetch what that core has written, here and in the steps that follow, some microseconds more: among steps that are
-// split, one that is not has all of its input to fetch, so these are split from small sizes on, and single ones are
+// What a grain of items takes, about. Threads that go through steps side by side wait for each other after each, a
+// third of a microsecond, and fetch what the others have written: what is split must be worth that. Among steps that
+// are split, one that is not has all of its input to fetch, so these are split from small sizes on, and single ones are
 // not.
 constexpr int64_t kGrainNs = 3000;
-constexpr double kShareGrains = 0.5;  // of a step, for each thread that it gets
-constexpr int kRunGrains = 4;         // of a step, or of several in a row, from which on they are split
+constexpr double kShareGrains = 0.25;  // of a step, for each thread that it gets
+constexpr int kRunGrains = 4;          // of a step, or of several in a row, from which on they are split
 
 struct StepContext {
   const Json* attrs;
@@ -62,9 +62,13 @@ struct StepContext {
   const Tensor* out[kMaxOperands];
   Isa isa;      // highest level allowed (CPU, capped by IRKIT_ISA)
   int threads;  // threads the executor may use; results must not depend on it
-  // The same for a step of so many grains: a small one, which is split with its neighbours or not at all, is best
-  // planned as for one thread.
-  int threads_for(double grains) const { return grains < kRunGrains ? 1 : threads; }
+  // The same for a step of so many grains.
+  int threads_for(double grains) const { return grains < 2 * kShareGrains ? 1 : threads; }
+  // How many items such a step is best cut in, at least, if `each` of them for every thread leave enough to take over
+  // from one that is late. A small one has no time for that: each item costs something to begin with.
+  int64_t items_for(double grains, int64_t each) const {
+    return threads_for(grains) < 2 ? 1 : grains < kRunGrains ? threads : each * threads;
+  }
   StepAllocator* alloc;
   const char* loc;  // for messages
   // For a stage of a chain (kernels/chain): about so many output rows should make an item; 0: not a stage.

@@ -310,6 +310,7 @@ void Model::share_out() {
   }
   gain_ = static_cast<int64_t>((gain < kMost ? gain : kMost) * kGrainNs);
   alone_ = static_cast<int64_t>((all < kMost ? all : kMost) * kGrainNs);
+  shares_.fetch_add(1, std::memory_order_relaxed);
 }
 
 Status Model::put_kernel(int64_t step, const PreparedStep& kernel) {

@@ -109,6 +109,7 @@ class Model : public OnHeap {
   Status acquire(Context** out);
   static void release(Context* c);
   Status fit(Context* c);
+  void line_up(Context* c);
   Status run_steps(Context* c, const RunOptions& options);
 
   static constexpr int kMaxContexts = 256;  // calls under way at once
@@ -123,6 +124,7 @@ class Model : public OnHeap {
   int64_t n_bufs_ = 0;
   std::atomic<int64_t> scratch_{0};  // of a call, beyond the arena
   int kernels_ = 0;                  // counts changes of kernels, which contexts follow
+  std::atomic<int> shares_{0};       // the same of the steps' threads
   int64_t gain_ = 0;                 // ns that threads save in a call, about; 0: no step is worth more than one
   int64_t alone_ = 0;                // ns of a call on one thread, about
   Isa isa_ = Isa::scalar;

@@ -3,12 +3,13 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <string.h>
+#include <unistd.h>
 
 #include <atomic>
 
 #include "base/clock.h"
 #include "base/fpenv.h"
+#include "runtime/step_part.h"
 
 namespace irk {
 namespace {
@@ -23,14 +24,8 @@ constexpr int64_t kLongRestNs = 512000000;  // at most
 constexpr int64_t kCreditNs = 20000000;     // of what was saved, the most that counts later
 constexpr int64_t kTrialNs = 8000000;       // what may be lost before anything was saved
 constexpr int64_t kMoveNs = 1000000;        // from one attempt of a worker to get to another core to the next
-constexpr int64_t kPiece = 8;               // grains that are taken at once at least, of one's own
-
-// What is left of a thread's range, in units: begin in the low half, end in the high half.
-struct alignas(128) Share {
-  std::atomic<uint64_t> range{0};
-};
-
-constexpr uint64_t pack(uint64_t begin, uint64_t end) { return end << 32 | begin; }
+constexpr uint32_t kPatience = 16;          // looks at the words of others until their work is taken over
+constexpr uint32_t kNapUs = 50;             // a worker whose wait for the others is long looks again so often
 
 // state: job number (32 bits), threads of the job (16), open (1), workers inside (15). A worker enters by a
 // compare-and-swap on the whole word, so it can't enter a closed job or another one than it has seen.
@@ -40,30 +35,31 @@ constexpr int threads_of(uint64_t state) { return static_cast<int>(state >> 16 &
 
 // All zero at first, so that it takes no room in the file.
 struct Pool {
+  // What a worker needs to begin a job, in one cache line.
   alignas(128) std::atomic<uint64_t> state{0};
+  std::atomic<uint32_t> calls{0};  // acquisitions so far
+  std::atomic<int> cpu{0};         // where the call runs
+  const Work* steps = nullptr;
+  int64_t count = 0;
+  uint64_t before = 0;                     // steps of earlier jobs
   alignas(128) std::atomic<int> owner{0};  // 1: a call has the pool
-  std::atomic<int> cpu{0};                 // where that call runs
   std::atomic<int> under_way{0};           // calls, of any model
-  std::atomic<uint32_t> calls{0};          // acquisitions so far
   std::atomic<int> sleepers{0};
   std::atomic<int> workers{0};
   std::atomic<bool> refused{false};  // the system gave fewer workers than asked for
-  std::atomic<bool> joining{false};  // the call sleeps until the last worker is out of its job
+  std::atomic<bool> joining{false};  // the call sleeps until workers are done
   std::atomic<int64_t> left{0};      // when the last call left the pool
   std::atomic<int64_t> wakes{0};     // times that sleepers were woken
   // Of the call that has the pool: since when; ns lost in waiting for late workers; ns, as estimated, that workers
   // can save, of the whole call on one thread, and of what workers have done.
   int64_t since = 0, lost = 0, gain = 0;
-  double alone = 0, helped = 0;
+  double all = 0, helped = 0;
   // When another process has a worker's core, call after call waits for a time slice of that process. What threads
   // saved and lost in calls so far is balanced; if too much is lost, calls go alone for a while and then try again.
   int64_t balance = 0;
   int64_t rest = 0, rest_until = 0;  // length and end of the last such while
-  Work work{};
-  int64_t unit = 0;    // items per unit of a Share
-  uint64_t piece = 0;  // units that are taken at once at least, of one's own share and of another's
-  uint64_t crumb = 0;
-  Share shares[kMaxThreads];
+  std::atomic<bool> alone{false};    // workers leave the job: a rest has begun
+  Share shares[2][kMaxThreads];
   pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;  // guards sleeping and the making of workers
   pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
   pthread_cond_t done = PTHREAD_COND_INITIALIZER;
@@ -78,44 +74,6 @@ inline void relax() {
 #elif defined(__aarch64__)
   __asm__ volatile("yield");
 #endif
-}
-
-// Takes half of what is left of a share, `least` units at least.
-bool take(Share& s, uint64_t least, uint64_t* begin, uint64_t* end) {
-  uint64_t r = s.range.load(std::memory_order_relaxed);
-  for (;;) {
-    const uint64_t b = r & 0xffffffffu, e = r >> 32;
-    if (b >= e) return false;
-    uint64_t n = (e - b + 1) / 2;
-    if (n < least) n = least;
-    if (n > e - b) n = e - b;
-    if (s.range.compare_exchange_weak(r, pack(b + n, e), std::memory_order_relaxed)) {
-      *begin = b;
-      *end = b + n;
-      return true;
-    }
-  }
-}
-
-// Own share first, then those of the others. Every range costs the kernel's start, so a short share is taken whole.
-// Returns the units done.
-uint64_t work_as(int self, int threads) {
-  Pool& p = g_pool;
-  const Work& w = p.work;
-  void* bufs[2 * kMaxOperands + 1];
-  memcpy(bufs, w.bufs, static_cast<size_t>(w.n_bufs) * sizeof(void*));
-  bufs[w.n_bufs - 1] = w.scratch + self * w.scratch_stride;
-  uint64_t done = 0;
-  for (int k = 0; k < threads; k++) {
-    Share& s = p.shares[self + k < threads ? self + k : self + k - threads];
-    uint64_t b, e;
-    while (take(s, k == 0 ? p.piece : p.crumb, &b, &e)) {
-      const int64_t begin = static_cast<int64_t>(b) * p.unit, end = static_cast<int64_t>(e) * p.unit;
-      w.fn(bufs, w.params, begin, end < w.items ? end : w.items);
-      done += e - b;
-    }
-  }
-  return done;
 }
 
 void sleep_until_work(uint32_t job, uint32_t calls) {
@@ -139,10 +97,9 @@ void wake_sleepers() {
   pthread_mutex_unlock(&p.mutex);
 }
 
-// A worker has left the job: the call that waits for it may sleep.
-void leave_job() {
+// After a worker has told that it is done: the call may sleep until then.
+void tell_caller() {
   Pool& p = g_pool;
-  p.state.fetch_sub(1, std::memory_order_seq_cst);
   if (!p.joining.load(std::memory_order_seq_cst)) return;
   pthread_mutex_lock(&p.mutex);
   pthread_cond_signal(&p.done);
@@ -153,7 +110,7 @@ void leave_job() {
 // it over.
 int64_t balance_after(int64_t now) {
   const Pool& p = g_pool;
-  const double rate = p.helped < p.alone ? 0.5 * p.helped / (p.alone - p.helped) : 1;
+  const double rate = p.helped < p.all ? 0.5 * p.helped / (p.all - p.helped) : 1;
   const double saved = rate * static_cast<double>(now - p.since - p.lost);
   return p.balance + static_cast<int64_t>(saved < kCreditNs ? saved : kCreditNs) - p.lost;
 }
@@ -168,27 +125,79 @@ void start_rest(int64_t now) {
   p.since = now;
 }
 
-// Until no worker is in the job, which should be `expected` ns at most. One that the system has taken off its core may
-// be gone for milliseconds: asleep, this thread leaves it its own core.
-void join(int64_t expected) {
+// Until workers are done, which should take `expected` ns at most. One that the system has taken off its core may be
+// gone for milliseconds: asleep, this thread leaves it its own core.
+template <class Done, class Help>
+void wait_for_workers(int64_t expected, Done done, Help help) {
   Pool& p = g_pool;
   int64_t since = 0, now = 0;
-  for (uint32_t spins = 1; p.state.load(std::memory_order_acquire) & kInside; spins++) {
+  for (uint32_t spins = 1; !done(); spins++) {
     relax();
+    if (spins % kPatience == 0) help();
     if (spins % 64) continue;
     now = now_ns();
     if (since == 0) since = now;
     if (now - since < kSpinJoinNs) continue;
     pthread_mutex_lock(&p.mutex);
     p.joining.store(true, std::memory_order_seq_cst);
-    while (p.state.load(std::memory_order_seq_cst) & kInside) pthread_cond_wait(&p.done, &p.mutex);
+    while (!done()) pthread_cond_wait(&p.done, &p.mutex);
     p.joining.store(false, std::memory_order_relaxed);
     pthread_mutex_unlock(&p.mutex);
     now = now_ns();
   }
   if (now - since <= kStallNs + expected) return;
   p.lost += now - since;
-  if (p.balance + p.gain / 2 - p.lost < -kTrialNs) start_rest(now);
+  if (p.balance + p.gain / 2 - p.lost >= -kTrialNs) return;
+  start_rest(now);
+  p.alone.store(true, std::memory_order_relaxed);
+}
+
+// Until the others are done, for a worker: it sleeps where that takes long.
+void wait_for_others(Part* part) {
+  int64_t since = 0;
+  for (uint32_t spins = 1; !part->complete(); spins++) {
+    relax();
+    if (spins % kPatience == 0) {
+      part->others();
+      tell_caller();
+    }
+    if (spins % 64) continue;
+    const int64_t now = now_ns();
+    if (since == 0) since = now;
+    if (now - since >= kSpinInCallNs) usleep(kNapUs);
+  }
+}
+
+int share_of(int threads) {
+  const int calls = g_pool.under_way.load(std::memory_order_relaxed);
+  return calls > 1 ? (threads + calls - 1) / calls : threads;  // a fork within a call leaves the count below 1
+}
+
+// The steps of the job, as thread `self` of `threads`; the caller is thread 0.
+void work_through(int self, int threads, int64_t* ns) {
+  Pool& p = g_pool;
+  int64_t start = ns ? now_ns() : 0;
+  for (int64_t i = 0; i < p.count; i++) {
+    const Work& w = p.steps[i];
+    const Cut c = cut(w, threads);
+    const uint64_t step = p.before + static_cast<uint64_t>(i) + 1;
+    if (self > 0 && (p.alone.load(std::memory_order_relaxed) || self >= share_of(threads))) return;
+    Part part(w, c, self, step, p.shares[step % 2]);
+    part.own();
+    if (self > 0) {
+      tell_caller();
+      wait_for_others(&part);
+      continue;
+    }
+    wait_for_workers(
+        w.ns < 1e15 ? static_cast<int64_t>(w.ns) / threads : INT64_C(1000000000000000), [&] { return part.complete(); },
+        [&] { part.others(); });
+    if (c.threads > 1) p.helped += w.ns * (1 - part.share());
+    if (!ns) continue;
+    const int64_t now = now_ns();
+    ns[i] += now - start;
+    start = now;
+  }
 }
 
 void* worker(void* arg) {
@@ -212,8 +221,9 @@ void* worker(void* arg) {
           }
         }
         if (!p.state.compare_exchange_strong(s, s + 1, std::memory_order_acquire)) continue;
-        work_as(self, threads_of(s));
-        leave_job();
+        work_through(self, threads_of(s), nullptr);
+        p.state.fetch_sub(1, std::memory_order_seq_cst);
+        tell_caller();
       }
       seen = job_of(s);
       spins = 0;
@@ -292,10 +302,7 @@ CallCount::CallCount() { g_pool.under_way.fetch_add(1, std::memory_order_relaxed
 
 CallCount::~CallCount() { g_pool.under_way.fetch_sub(1, std::memory_order_relaxed); }
 
-int CallCount::share(int threads) const {
-  const int calls = g_pool.under_way.load(std::memory_order_relaxed);
-  return calls > 1 ? (threads + calls - 1) / calls : threads;  // a fork within a call leaves the count below 1
-}
+int CallCount::share(int threads) const { return share_of(threads); }
 
 bool pool_acquire(int threads, int64_t gain, int64_t alone) {
   Pool& p = g_pool;
@@ -314,8 +321,9 @@ bool pool_acquire(int threads, int64_t gain, int64_t alone) {
   }
   p.since = now;
   p.lost = 0;
+  p.alone.store(false, std::memory_order_relaxed);
   p.gain = gain;
-  p.alone = static_cast<double>(alone);
+  p.all = static_cast<double>(alone);
   p.helped = 0;
   p.cpu.store(sched_getcpu(), std::memory_order_relaxed);
   p.calls.fetch_add(1, std::memory_order_seq_cst);
@@ -337,33 +345,37 @@ void pool_release() {
 
 int64_t pool_wakes() { return g_pool.wakes.load(std::memory_order_relaxed); }
 
-void pool_run(const Work& w, int threads) {
+void pool_run(const Work* steps, int64_t count, int threads, int64_t* ns) {
   Pool& p = g_pool;
   const int most = p.workers.load(std::memory_order_relaxed) + 1;
   if (threads > most) threads = most;
-  if (threads > w.items) threads = static_cast<int>(w.items);
-  if (p.since < p.rest_until) threads = 1;  // since an earlier step of this call
-  if (threads < 2) {
-    if (w.items > 0) w.fn(w.bufs, w.params, 0, w.items);
+  if (threads < 2 || p.since < p.rest_until) {  // a rest that an earlier job of this call began
+    for (int64_t i = 0; i < count; i++) {
+      const int64_t start = ns ? now_ns() : 0;
+      if (steps[i].items > 0) steps[i].fn(steps[i].bufs, steps[i].params, 0, steps[i].items);
+      if (ns) ns[i] += now_ns() - start;
+    }
     return;
   }
-  p.work = w;
-  p.unit = (w.items >> 31) + 1;  // unit numbers fit 32 bits
-  const int64_t units = w.items / p.unit + (w.items % p.unit != 0);
-  p.crumb = static_cast<uint64_t>(w.grain / p.unit < units ? w.grain / p.unit : units);
-  p.piece = kPiece * p.crumb;
-  for (int t = 0; t < threads; t++)
-    p.shares[t].range.store(
-        pack(static_cast<uint64_t>(units * t / threads), static_cast<uint64_t>(units * (t + 1) / threads)),
-        std::memory_order_relaxed);
+  if (p.before + static_cast<uint64_t>(p.count + count) >= kMostSteps) {
+    for (auto& shares : p.shares)
+      for (Share& s : shares) {
+        s.left.store(0, std::memory_order_relaxed);
+        s.done.store(0, std::memory_order_relaxed);
+      }
+    p.before = 0;
+    p.count = 0;
+  }
+  p.before += static_cast<uint64_t>(p.count);
+  p.steps = steps;
+  p.count = count;
   const uint32_t job = job_of(p.state.load(std::memory_order_relaxed)) + 1;
   p.state.store(static_cast<uint64_t>(job) << 32 | static_cast<uint64_t>(threads) << 16 | kOpen,
                 std::memory_order_seq_cst);
   wake_sleepers();
-  const uint64_t mine = work_as(0, threads);
+  work_through(0, threads, ns);
   p.state.fetch_and(~kOpen, std::memory_order_acq_rel);
-  p.helped += w.ns * (1 - static_cast<double>(mine) / static_cast<double>(units));
-  join(w.ns < 1e15 ? static_cast<int64_t>(w.ns) / threads : INT64_C(1000000000000000));
+  wait_for_workers(0, [&] { return !(p.state.load(std::memory_order_acquire) & kInside); }, [] {});
 }
 
 }  // namespace irk

@@ -1,10 +1,12 @@
 // One pool of worker threads per process, shared by all models.
 //
 // A call of a model acquires the pool for its whole length; a call that finds it taken runs on its own thread alone,
-// with the same results. Workers spin while a call is under way and shortly after, then sleep, so that a step of some
-// microseconds is worth splitting. A step is split into one range per thread (the same rows stay in the same core's
-// cache from step to step); who is done takes half of what another has left, so a worker that the system holds up
-// delays nobody but by the piece it is at.
+// with the same results. Workers spin while a call is under way and shortly after, then sleep.
+//
+// A job is a row of steps, which all its threads go through side by side: handing over each by itself would cost more
+// than a step of a microsecond or two can gain. A step is split into one range per thread (the same rows stay in the
+// same core's cache from step to step); who is done takes half of what another has left, so a worker that comes late or
+// that the system holds up delays nobody but by the piece it is at. When all of a step is done, the next one begins.
 #pragma once
 #include "base/types.h"
 
@@ -15,8 +17,8 @@ struct Work {
   const void* params;
   void* const* bufs;  // n_bufs pointers; the last is the scratch of thread 0
   int n_bufs;
-  char* scratch;  // of all threads
-  int64_t scratch_stride;
+  int threads;             // at most; 1: the caller only
+  int64_t scratch_stride;  // from one thread's scratch to the next one's
   int64_t items, grain;
   double ns;  // on one thread, about
 };
@@ -48,7 +50,8 @@ bool leave_cpu(int cpu);
 // How often sleeping workers were woken so far, for tests.
 int64_t pool_wakes();
 
-// Runs [0, items) on `threads` threads including this one, or fewer. The caller has acquired the pool.
-void pool_run(const Work& work, int threads);
+// Runs `count` steps, one after the other, on `threads` threads including this one, or fewer. The caller has acquired
+// the pool. Adds the time of each step to ns[i], unless that is null.
+void pool_run(const Work* steps, int64_t count, int threads, int64_t* ns = nullptr);
 
 }  // namespace irk

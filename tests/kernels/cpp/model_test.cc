@@ -128,15 +128,16 @@ void acquire(int threads) {
 }
 
 void every_item_once() {
-  void* bufs[1] = {nullptr};
   static char scratch[8 * 128];
+  void* bufs[1] = {scratch};
   irk::pool_reserve(8);
   for (int threads = 2; threads <= 8; threads += 3) {
     for (int64_t items : {0, 1, 2, 3, 7, 64, 100, 1999, 2000}) {
       for (int64_t grain : {1, 2, 5, 64, 3000}) {
         for (auto& h : g_hits) h.store(0, std::memory_order_relaxed);
         acquire(threads);
-        irk::pool_run({count_kernel, nullptr, bufs, 1, scratch, 128, items, grain, 1000.0}, threads);
+        const irk::Work work = {count_kernel, nullptr, bufs, 1, threads, 128, items, grain, 1000.0};
+        irk::pool_run(&work, 1, threads);
         irk::pool_release();
         int wrong = 0;
         for (int64_t i = 0; i < 2000; i++) wrong += g_hits[i].load() != (i < items);
@@ -148,6 +149,47 @@ void every_item_once() {
   CHECK(!irk::pool_acquire(2, kWorthWaking, 2 * kWorthWaking));  // taken: the second call goes alone
   irk::pool_release();
   CHECK(!irk::pool_acquire(1, kWorthWaking, 2 * kWorthWaking));
+}
+
+// Steps of a job: each begins when all of the one before is done, whoever does it; some are not split, some are empty.
+struct RowStep {
+  int64_t before, items;           // of the step before and of this one
+  std::atomic<int64_t>*sum, *bad;  // sum[0]: items done of the step before, sum[1]: of this one
+};
+
+void row_kernel(void* const* bufs, const void* params, int64_t begin, int64_t end) {
+  const RowStep& s = *static_cast<const RowStep*>(params);
+  std::atomic<int>* inside = static_cast<std::atomic<int>*>(bufs[0]);  // this thread's own scratch
+  if (inside->fetch_add(1) != 0 || s.sum[0].load(std::memory_order_relaxed) != s.before) s.bad->fetch_add(1);
+  if ((begin + s.items) % 5 == 0) usleep(1);
+  s.sum[1].fetch_add(end - begin, std::memory_order_relaxed);
+  inside->fetch_sub(1);
+}
+
+void rows_of_steps() {
+  constexpr int kSteps = 40;
+  alignas(64) static char scratch[8 * 128];
+  void* bufs[1] = {scratch};
+  std::atomic<int64_t> sum[kSteps + 1], bad{0};
+  irk::pool_reserve(8);
+  for (int threads = 2; threads <= 8; threads += 3)
+    for (int repeat = 0; repeat < 50; repeat++) {
+      RowStep rows[kSteps];
+      irk::Work works[kSteps];
+      int64_t ns[kSteps];
+      for (auto& v : sum) v.store(0);
+      for (int i = 0; i < kSteps; i++) {
+        const int64_t items = (i * 7 + repeat) % 4 == 0 ? (i + repeat) % 3 : 1 + i * 31 % 60;
+        rows[i] = {i > 0 ? rows[i - 1].items : 0, items, sum + i, &bad};
+        works[i] = {row_kernel, &rows[i], bufs, 1, 1 + (i + repeat) % threads, 128, items, 1 + i % 3, 1000.0};
+        ns[i] = 0;
+      }
+      acquire(threads);
+      irk::pool_run(works, kSteps, threads, ns);
+      irk::pool_release();
+      for (int i = 0; i < kSteps; i++) CHECK(sum[i + 1].load() == rows[i].items && ns[i] >= 0);
+    }
+  CHECK(bad.load() == 0);
 }
 
 // Workers that sleep are not woken for a small call, but for the second of two in a row, and for a large one. On a
@@ -221,21 +263,21 @@ void late_kernel(void* const*, const void*, int64_t begin, int64_t end) {
 }
 
 void late_worker() {
-  void* bufs[1] = {nullptr};
   static char scratch[2 * 128];
+  void* bufs[1] = {scratch};
   g_caller = pthread_self();
-  const irk::Work work = {late_kernel, nullptr, bufs, 1, scratch, 128, 2, 1, 1000.0};
+  const irk::Work work = {late_kernel, nullptr, bufs, 1, 2, 128, 2, 1, 1000.0};
   bool alone = false;
   for (int i = 0; i < 100 && !alone; i++) {  // unless this thread, too, loses its core and so notices nothing
     for (auto& h : g_hits) h.store(0, std::memory_order_relaxed);
     g_entered.store(false);
     g_wait.store(true);
     acquire(2);
-    irk::pool_run(work, 2);
+    irk::pool_run(&work, 1, 2);
     CHECK(g_hits[0].load() + g_hits[1].load() == 2);
     g_entered.store(false);
     g_wait.store(false);
-    irk::pool_run(work, 2);  // the same call: alone, so nobody enters
+    irk::pool_run(&work, 1, 2);  // the same call: alone, so nobody enters
     CHECK(g_hits[0].load() + g_hits[1].load() == 4);
     alone = !g_entered.load();
     irk::pool_release();
@@ -248,8 +290,8 @@ void late_worker() {
   irk::pool_release();
 }
 
-// Steps are split when each thread gets half a grain, and when they, or those around them, are worth handing over at
-// all.
+// Steps are split when each thread gets a quarter of a grain, and when they, or those around them, are worth handing
+// over at all.
 void step_threads() {
   Model* m = nullptr;
   CHECK_OK(load(4, &m));
@@ -262,12 +304,12 @@ void step_threads() {
     CHECK_OK(m->set_kernel(step, k));
   };
   const auto is = [&](int a, int b) { return m->step_threads(0) == a && m->step_threads(1) == b; };
-  set(0, 100, 10), set(1, 9, 10);
+  set(0, 100, 10), set(1, 4, 10);
   CHECK(is(4, 1));
-  set(1, 10, 10);
+  set(1, 5, 10);
   CHECK(is(4, 2));
-  set(0, 30, 10);
-  CHECK(is(4, 2));  // two small ones in a row
+  set(0, 30, 10), set(1, 10, 10);
+  CHECK(is(4, 4));  // two small ones in a row
   set(0, 29, 10);
   CHECK(is(1, 1));  // not enough together
   set(0, 4, 10);
@@ -288,11 +330,12 @@ std::atomic<int64_t> g_sum{0};
 void sum_kernel(void* const*, const void*, int64_t begin, int64_t end) { g_sum.fetch_add(end - begin); }
 
 void huge_counts() {
-  void* bufs[1] = {nullptr};
   static char scratch[2 * 128];
+  void* bufs[1] = {scratch};
   const int64_t items = (INT64_C(1) << 40) + 12345;
+  const irk::Work work = {sum_kernel, nullptr, bufs, 1, 2, 128, items, 1, 1000.0};
   acquire(2);
-  irk::pool_run({sum_kernel, nullptr, bufs, 1, scratch, 128, items, 1, 1000.0}, 2);
+  irk::pool_run(&work, 1, 2);
   irk::pool_release();
   CHECK(g_sum.load() == items);
 }
@@ -457,6 +500,7 @@ int main(int argc, char** argv) {
   thread_counts();
   concurrent_calls();
   every_item_once();
+  rows_of_steps();
   huge_counts();
   wakes();
   leaves_a_core();
