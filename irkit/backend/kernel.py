@@ -33,6 +33,8 @@ class Step:
     ``attrs`` holds ints, floats (inf allowed), strings and flat lists of these. ``macs`` counts multiply-accumulates
     of the dense operation. ``note`` is shown in the plan (why this kernel, what was fused), and so is ``saved``: the
     bytes of tensors inside the step that would be written and read again if each operation were a step of its own.
+    ``in_place``: inputs whose memory the output may take over, as they have its type and the kernel reads each of their
+    elements before it writes the same one, and not again (PreparedStep::in_place, kernels/runtime/family.h).
     """
 
     family: str
@@ -43,6 +45,7 @@ class Step:
     note: str = ""
     loc: str = ""
     saved: int = 0
+    in_place: tuple[int, ...] = ()
 
 
 Lowering = Callable[[Operation], Step | None]

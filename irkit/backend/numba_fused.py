@@ -52,10 +52,13 @@ def compile_step(step: Step) -> HostKernel | None:
     return compile_program(shape, len(step.inputs), step.attrs)
 
 
-def compile_program(shape: Sequence[int], n_in: int, attrs: dict[str, Any]) -> HostKernel:
-    """The host kernel of a program as kernels/eltwise/prepare.cc takes it; ``shape`` of the output in memory order."""
+def compile_program(shape: Sequence[int], n_in: int, attrs: dict[str, Any], in_place: Sequence[int] = ()) -> HostKernel:
+    """The host kernel of a program as kernels/eltwise/prepare.cc takes it; ``shape`` of the output in memory order.
+
+    ``in_place``: inputs of that shape whose memory is the output's: a loop that did not know would not be vectorized.
+    """
     key = tuple(tuple(int(v) for v in attrs[k]) for k in ("code", "imm", "strides"))
-    return _compile(tuple(int(d) for d in shape), n_in, *key)
+    return _compile(tuple(int(d) for d in shape), n_in, *key, tuple(in_place))
 
 
 def attach(native: Any, document: dict[str, Any], worth: int = WORTH_COMPILING) -> list[int]:
@@ -74,7 +77,9 @@ def attach(native: Any, document: dict[str, Any], worth: int = WORTH_COMPILING) 
         shape = tensors[s["out"][0]]["shape"]
         if (len(s["attrs"]["code"]) // 4 - 1) * math.prod(shape) < worth:
             continue
-        k = compile_program(shape, len(s["in"]), s["attrs"])
+        place = tensors[s["out"][0]]["loc"]
+        in_place = [n for n, t in enumerate(s["in"]) if tensors[t]["loc"] == place]
+        k = compile_program(shape, len(s["in"]), s["attrs"], in_place)
         native.set_kernel(i, k.address, 0, k.items, k.grain, 0, k.name, k)
         done.append(i)
     return done
@@ -103,7 +108,12 @@ def _collapse(shape: Sequence[int], strides: list[Sequence[int]]) -> tuple[list[
 
 @functools.lru_cache(maxsize=256)
 def _compile(
-    shape: tuple[int, ...], n_in: int, code: tuple[int, ...], imm: tuple[int, ...], strides: tuple[int, ...]
+    shape: tuple[int, ...],
+    n_in: int,
+    code: tuple[int, ...],
+    imm: tuple[int, ...],
+    strides: tuple[int, ...],
+    in_place: tuple[int, ...],
 ) -> HostKernel:
     import numba
 
@@ -125,19 +135,24 @@ def _compile(
         values.append(op(body, *operands))
 
     lines = ["def kernel(bufs, params, begin, end):"]
-    lines += [f"    p{i} = floats(bufs[{i}])" for i in range(n_in + 1)]
+    lines += [f"    p{i} = floats(bufs[{i}])" for i in range(n_in + 1) if i not in in_place]
     lines += ["    for item in range(begin, end):", f"        row, part = item // {chunks}, item % {chunks}"]
     lines += ["        rest = row"]
     for k in range(len(dims) - 2, -1, -1):
         lines += [f"        i{k} = rest % {dims[k]}", f"        rest = rest // {dims[k]}"]
     for i in range(n_in):
+        if i in in_place:
+            continue
         terms = [f"i{k} * {steps[i][k]}" for k in range(len(dims) - 1) if steps[i][k]]
         lines.append(f"        b{i} = {' + '.join(terms) or '0'}")
     lines += [f"        first = part * {_CHUNK}", f"        last = min(first + {_CHUNK}, {inner})"]
     lines += ["        for j in range(first, last):"]
-    lines += [f"            x{i} = p{i}[b{i} + j * {steps[i][-1]}]" for i in range(n_in)]
+    same = f"p{n_in}[row * {inner} + j]"
+    lines += [
+        f"            x{i} = {same if i in in_place else f'p{i}[b{i} + j * {steps[i][-1]}]'}" for i in range(n_in)
+    ]
     lines += [f"            {line}" for line in body.lines]
-    lines += [f"            p{n_in}[row * {inner} + j] = {values[-1]}"]
+    lines += [f"            {same} = {values[-1]}"]
     source = "\n".join(lines) + "\n"
 
     scope: dict[str, Any] = {**numba_vmath.NAMES, **body.constants}

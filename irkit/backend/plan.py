@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,7 @@ def make_plan(
     steps = select(graph, target.arch if target else host_arch(), bands, apart)
     b = _Builder(graph, steps)
     document = b.build()
-    rows = [_row(s) for s in steps]
+    rows = [_row(s, b.over.get(i)) for i, s in enumerate(steps)]
     return Plan(document, b.consts, rows, list(notes), str(target or ""))
 
 
@@ -79,6 +79,7 @@ class _Builder:
         self.tensors: list[dict[str, Any]] = []
         self.index: dict[Value | Const, int] = {}
         self.place: dict[Value, list[Any]] = {}
+        self.over: dict[int, Value] = {}  # by step: what its output is in place of
 
     def build(self) -> dict[str, Any]:
         arena = self._place_values()
@@ -114,18 +115,34 @@ class _Builder:
         for i, v in enumerate(self.graph.outputs):
             root = root_of(v)
             self.place[root] = ["out", i]
-        lives: dict[Value, Lifetime] = {}
-        for t, s in enumerate(self.steps):
-            for v in s.outputs:
-                if v not in self.place:
-                    lives[v] = Lifetime(v.type.nbytes, t, t)
-            for x in s.inputs:
-                if isinstance(x, Value) and (r := root_of(x)) in lives:
-                    lives[r].last = t
-        arena = plan_arena(list(lives.values()))
+        lives, self.over = self._lifetimes(True)
+        arena = plan_arena(list(dict.fromkeys(lives.values())))
+        if self.over:
+            # Blocks of long life are hard to place: now and then there is more room for two short ones.
+            apart, _ = self._lifetimes(False)
+            if (least := plan_arena(list(apart.values()))) < arena:
+                lives, self.over, arena = apart, {}, least
         for v, life in lives.items():
             self.place[v] = ["arena", life.offset]
         return arena
+
+    def _lifetimes(self, in_place: bool) -> tuple[dict[Value, Lifetime], dict[int, Value]]:
+        """The block of memory of each value in the arena, and, by step, the value that its output is in place of."""
+        ends = {root_of(x): t for t, s in enumerate(self.steps) for x in s.inputs if isinstance(x, Value)}
+        lives: dict[Value, Lifetime] = {}
+        over: dict[int, Value] = {}
+        for t, s in enumerate(self.steps):
+            for v in s.outputs:
+                if v in self.place:
+                    continue
+                old = next((r for r in _replaced(s) if r in lives and ends[r] == t), None) if in_place else None
+                if old is None:
+                    lives[v] = Lifetime(v.type.nbytes, t, t)
+                else:
+                    lives[v] = lives[old]
+                    over[t] = old
+                lives[v].last = ends.get(v, t)
+        return lives, over
 
     def _tensor(self, v: StepInput) -> int:
         assert v is not None
@@ -168,6 +185,21 @@ class _Builder:
         return key
 
 
+def _replaced(s: Step) -> Iterator[Value]:
+    """The values in whose place the step could put its only output, if nothing reads them later; best first."""
+    if len(s.outputs) != 1:
+        return
+    out = s.outputs[0].type
+    for k in s.in_place:
+        x = s.inputs[k]
+        if not isinstance(x, Value) or x.type.dtype is not out.dtype or x.type.nbytes != out.nbytes:
+            continue
+        root = root_of(x)
+        readers = (i for i, v in enumerate(s.inputs) if isinstance(v, Value) and root_of(v) is root)
+        if all(i in s.in_place for i in readers):
+            yield root
+
+
 def _json_value(v: Any) -> Any:
     """Attributes as JSON: tuples are lists, infinities strings, floats exact."""
     if isinstance(v, dict):
@@ -183,14 +215,15 @@ def _json_value(v: Any) -> Any:
     return v
 
 
-def _row(s: Step) -> Row:
+def _row(s: Step, over: Value | None) -> Row:
     values = [v for v in (*s.inputs, *s.outputs) if v is not None]
     nbytes = sum(v.array.nbytes if isinstance(v, Const) else v.type.nbytes for v in values)
     op = s.outputs[0].producer if s.outputs else None
     name = op.name if op is not None else s.family
     if op is not None and op.body is not None:
         name = "+".join(o.name for o in op.body if o.name != "return")
-    note = join(s.note, f"saves {s.saved / 1e3:.1f} KB" if s.saved else "")
+    saves = f"saves {s.saved / 1e3:.1f} KB" if s.saved else ""
+    note = join(s.note, saves, f"in place of {over.name}" if over is not None else "")
     return Row(s.loc, name, _precision(s), s.family, s.macs, nbytes, note)
 
 

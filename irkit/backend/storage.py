@@ -50,9 +50,19 @@ def root_of(value: Value) -> Value:
     return value
 
 
-@dataclass
+def is_dense(strides: Sequence[int], shape: Sequence[int]) -> bool:
+    """True when these strides, in elements, walk an array of that shape in the order of its memory."""
+    step = 1
+    for s, d in zip(reversed(strides), reversed(shape), strict=True):
+        if d not in (1, 0) and s != step:
+            return False
+        step *= d
+    return True
+
+
+@dataclass(eq=False)
 class Lifetime:
-    """A block of memory and the steps during which it holds something."""
+    """A block of memory and the steps during which it holds something: one value, or one in place of the other."""
 
     size: int
     first: int

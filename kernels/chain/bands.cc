@@ -246,6 +246,9 @@ Status prepare_bands(StepContext& ctx, PreparedStep* out) {
   p->rows = last.step.band.rows;
   p->bands = (last.h + p->rows - 1) / p->rows;
   out->fn = run_bands;
+  // The last stage makes each row once, and nothing else reads its other inputs; those of other stages may be read for
+  // the start of a later item.
+  for (int i = 1; i + 2 < last.n_bufs; i++) out->in_place |= (last.step.in_place >> i & 1) << (last.first + i - 1);
   out->params = p;
   out->items = n * p->bands;
   // Few large pieces: at the start of each some rows are computed again.

@@ -192,6 +192,7 @@ Status irk_prepare_chain(StepContext& ctx, PreparedStep* out) {
   p->row = ring;
   p->step_mem = ring + row;
   out->fn = run_chain;
+  if (p->c.in_place >> kConvResidual & 1) out->in_place = uint64_t{1} << kResidual;
   out->params = p;
   out->items = p->n * p->pieces;
   out->grain = 1;

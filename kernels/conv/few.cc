@@ -159,6 +159,7 @@ Status plan_few(StepContext& ctx, const ConvShape& s, const KernelRow* row, cons
   out->grain = 1 + static_cast<int64_t>(static_cast<double>(out->items) / grains);
   out->scratch = p->in_place ? 0 : copied(s, band) * p->row * 4;
   out->fn = row->fn;
+  out->in_place = residual_in_place();
   out->kernel = s.planar ? IRK_KERNEL_NAME("conv.f32.planar", row) : IRK_KERNEL_NAME("conv.f32.few", row);
   return {};
 }

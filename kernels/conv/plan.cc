@@ -337,6 +337,7 @@ Status plan_conv(StepContext& ctx, const ConvShape& shape, PreparedStep* out) {
     first_item += phases[r].mblocks * p->nblocks * s.groups;
   }
   out->fn = row->fn;
+  out->in_place = residual_in_place();
   out->params = p;
   out->items = first_item;
   out->grains = grains;

@@ -31,6 +31,8 @@ Status want_vector(StepContext& ctx, int i, int64_t count, bool one_ok);
 
 // Optional residual at input i: same shape as the output.
 Status want_residual(StepContext& ctx, int i);
+// PreparedStep::in_place of these kernels: the end of a tile reads the residual of the outputs that it writes then.
+constexpr uint64_t residual_in_place() { return uint64_t{1} << kConvResidual; }
 
 // What convolution and transposed convolution share (conv/prepare.cc): reads operands, attributes and extents, whose
 // output remains to be compared. `most`: of strides, dilation, pads and kernel; shape->planar is set, pads: 4 values.

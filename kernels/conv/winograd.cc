@@ -154,6 +154,7 @@ Status plan_winograd(StepContext& ctx, const ConvShape& s, int64_t tile, Prepare
 
   const double item_macs = 1.0 + static_cast<double>(block * positions) * static_cast<double>(s.ic * s.oc / p->nblocks);
   out->fn = row->fn;
+  out->in_place = residual_in_place();
   out->params = p;
   out->items = p->mblocks * p->nblocks;
   out->grain = 1 + static_cast<int64_t>(100000 / item_macs);

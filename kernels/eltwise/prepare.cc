@@ -100,7 +100,8 @@ Status read_program(StepContext& ctx, Params* p, int64_t* cost) {
 }
 
 // Reads strides, checks that no index leaves an input, collapses the output's axes to outer dimensions, rows and cols.
-Status read_geometry(StepContext& ctx, Params* p) {
+// in_place: the inputs that are read as the output is written, element by element.
+Status read_geometry(StepContext& ctx, Params* p, uint64_t* in_place) {
   const Tensor& out = *ctx.out[0];
   int64_t st[kMaxInputs * kMaxRank];
   IRK_TRY(ctx.attr_ints("strides", p->n_in * out.rank, 0, INT64_MAX, st));
@@ -116,6 +117,7 @@ Status read_geometry(StepContext& ctx, Params* p) {
       return fail(Code::bad_file, "%s: strides of input %d reach element %lld of %lld", ctx.loc, i,
                   static_cast<long long>(last), static_cast<long long>(ctx.in[i]->count));
     }
+    if (is_dense(out, st + i * out.rank)) *in_place |= uint64_t{1} << i;
   }
   for (int k = 0; k < out.rank; ++k) {
     if (out.dims[k] == 1) continue;
@@ -214,7 +216,7 @@ Status irk_prepare_eltwise(StepContext& ctx, PreparedStep* step) {
   memset(p, 0, sizeof *p);
   int64_t cost = 0;
   IRK_TRY(read_program(ctx, p, &cost));
-  IRK_TRY(read_geometry(ctx, p));
+  IRK_TRY(read_geometry(ctx, p, &step->in_place));
 
   choose_tile(p, kMaxTile);
   int slots = assign_slots(p);

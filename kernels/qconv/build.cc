@@ -262,6 +262,7 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
   const double rows = static_cast<double>(least(p->block_rows, p->pixels));
   const double columns = static_cast<double>(least(p->block_tiles * p->nr, p->ocg)), k = static_cast<double>(p->k);
   out->fn = row->fn;
+  out->in_place = uint64_t{s.residual} << 4;  // each epilogue reads the residual of the outputs that it writes then
   out->params = p;
   out->items = p->groups * p->m_blocks * p->n_blocks;
   double item_cost;  // in grains

@@ -110,7 +110,7 @@ Status prepare_unary(const StepContext& ctx, const char* op, QeltwiseParams* p) 
 }
 
 // Rows of the output over which both operands have a constant stride.
-Status prepare_binary(const StepContext& ctx, bool add, QeltwiseParams* p) {
+Status prepare_binary(const StepContext& ctx, bool add, QeltwiseParams* p, uint64_t* in_place) {
   const Tensor& out = *ctx.out[0];
   IRK_TRY(attr_multiplier(ctx, "ma", &p->ma));
   if (add) IRK_TRY(attr_multiplier(ctx, "mb", &p->mb));
@@ -130,6 +130,7 @@ Status prepare_binary(const StepContext& ctx, bool add, QeltwiseParams* p) {
     if (last >= ctx.in[k]->count)
       return fail(Code::bad_file, "%s: qeltwise: input %d: reads element %lld of %lld", ctx.loc, k,
                   static_cast<long long>(last), static_cast<long long>(ctx.in[k]->count));
+    if (is_dense(out, k ? sb : sa)) *in_place |= uint64_t{1} << k;
   }
   int n = 0;
   for (int i = 0; i < out.rank; i++) {
@@ -176,7 +177,8 @@ Status irk_prepare_qeltwise(StepContext& ctx, PreparedStep* step) {
   p->n_in = ctx.n_in;
   p->lo = -128;
   p->hi = 127;
-  IRK_TRY(binary ? prepare_binary(ctx, add, p) : prepare_unary(ctx, op, p));
+  IRK_TRY(binary ? prepare_binary(ctx, add, p, &step->in_place) : prepare_unary(ctx, op, p));
+  if (requantize) step->in_place = 1;
   p->block = kQeltwiseBlock;
   p->blocks = (p->n + p->block - 1) / p->block;
 

@@ -44,6 +44,7 @@ Status irk_prepare_qlut(StepContext& ctx, PreparedStep* step) {
   const KernelRow* row = pick_kernel("qlut", one ? "one" : "channel", ctx.isa);
   if (!row) return fail(Code::internal, "%s: qlut: no kernel", ctx.loc);
   step->fn = row->fn;
+  step->in_place = 1;
   step->params = p;
   step->items = one ? (x.count + p->block - 1) / p->block : inner == 1 ? x.count / channels : x.count / inner;
   const int64_t per_item = one ? p->block : inner == 1 ? channels : inner;

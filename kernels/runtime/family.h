@@ -102,8 +102,11 @@ struct PreparedStep {
   int64_t grain = 1;             // items that take about kGrainNs: less is not worth giving to a thread
   double grains = 0;             // of the whole step, which is more than items / grain when an item takes several
   int64_t scratch = 0;           // bytes each thread needs; its pointer is the last entry of bufs, 64-byte aligned
-  const char* kernel = "";       // name for profile and plan, e.g. "qconv.s8s8s8.avx512vnni"
-  Band band;                     // when ctx.band_rows asked for it
+  // Bit k: output 0 may lie in place of input k. Whatever the threads and the order of items, all that the kernel reads
+  // of that input is, before it writes an element of the output, the same element. A plan that wants more is refused.
+  uint64_t in_place = 0;
+  const char* kernel = "";  // name for profile and plan, e.g. "qconv.s8s8s8.avx512vnni"
+  Band band;                // when ctx.band_rows asked for it
 
   double all_grains() const {
     const double split = static_cast<double>(items) / static_cast<double>(grain);
@@ -117,6 +120,14 @@ typedef Status (*PrepareFn)(StepContext&, PreparedStep*);
 const KernelRow* pick_kernel(const char* family, const char* types, Isa isa);
 // All rows compiled into this binary, for tests and benches.
 const KernelRow* all_kernels(int* count);
+
+// Strides in elements that walk a tensor in the order of its memory.
+inline bool is_dense(const Tensor& t, const int64_t* strides) {
+  int64_t step = 1;
+  for (int i = t.rank - 1; i >= 0; step *= t.dims[i--])
+    if (t.dims[i] != 1 && strides[i] != step) return false;
+  return true;
+}
 
 // Overflow-checked size arithmetic: false on overflow or a negative operand.
 inline bool mul_ok(int64_t a, int64_t b, int64_t* out) {

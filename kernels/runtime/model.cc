@@ -220,12 +220,12 @@ Status Model::prepare_step(int64_t i) {
   const PlanStep& p = plan_.steps[i];
   Step& s = steps_[i];
   s.prepared = PreparedStep();
-  if (const char* host = host_family(p.family)) {
-    s.prepared.kernel = host;
-    return Status();
-  }
   char loc[160];
   snprintf(loc, sizeof loc, "step %lld (%.32s, '%.80s')", ll(i), p.family, p.name);
+  if (const char* host = host_family(p.family)) {
+    s.prepared.kernel = host;
+    return check_in_place(i, loc);
+  }
   const PrepareFn prepare = find_family(p.family);
   if (!prepare) return fail(Code::unsupported, "%s: this build has no kernel family '%.32s'", loc, p.family);
   StepContext ctx;
@@ -242,7 +242,27 @@ Status Model::prepare_step(int64_t i) {
   ctx.alloc = &blocks_;
   ctx.loc = loc;
   IRK_TRY(prepare(ctx, &s.prepared));
+  IRK_TRY(check_in_place(i, loc));
   return put_kernel(i, s.prepared);
+}
+
+// Where an output begins where an input does, which is all that read_plan lets overlap, the kernel must be one that can
+// write there.
+Status Model::check_in_place(int64_t i, const char* loc) const {
+  const PlanStep& p = plan_.steps[i];
+  const int32_t* ops = &plan_.operands[p.operands];
+  for (int a = 0; a < p.n_in; a++) {
+    if (ops[a] < 0) continue;
+    const PlanTensor& in = plan_.tensors[ops[a]];
+    for (int b = 0; b < p.n_out; b++) {
+      const PlanTensor& out = plan_.tensors[ops[p.n_in + b]];
+      if (in.place != out.place || in.pos != out.pos || in.t.bytes == 0 || out.t.bytes == 0) continue;
+      const bool same = in.t.dtype == out.t.dtype && in.t.bytes == out.t.bytes;
+      if (b > 0 || !same || !(steps_[i].prepared.in_place >> a & 1))
+        return fail(Code::bad_file, "%s: output %d can't be in place of input %d", loc, b, a);
+    }
+  }
+  return Status();
 }
 
 Status Model::list_patches() {

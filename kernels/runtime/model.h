@@ -102,6 +102,7 @@ class Model : public OnHeap {
   Status prepare_steps();
   int64_t drop_weights(int64_t step, Dropper* read);
   Status prepare_step(int64_t i);
+  Status check_in_place(int64_t i, const char* loc) const;
   Status list_patches();
   Status put_kernel(int64_t step, const PreparedStep& kernel);
   void share_out();

@@ -9,8 +9,9 @@
 //    "steps": [{"family": "qconv", "in": [0, 5, -1], "out": [7], "attrs": {..}, "name": "features.0"}]}
 //
 // Shapes are in memory order. What a plan may not do: read bytes that no step of this call has written, write to inputs
-// or constants, write where one of the step's inputs lies (unless both begin at the same offset: in place), leave an
-// output unwritten. Several tensors may share an arena offset (views). Other keys are ignored.
+// or constants, write where one of the step's inputs lies (unless both begin at the same offset: in place, which is up
+// to the kernel, see PreparedStep::in_place), leave an output unwritten. Several tensors may share an arena offset
+// (views). Other keys are ignored.
 #pragma once
 #include "base/array.h"
 #include "base/json.h"

@@ -13,6 +13,7 @@ import irkit
 from irkit.backend.kernel import Step, lower
 from irkit.backend.native import eltwise
 from irkit.backend.numba_fused import attach, available, compile_program, compile_step
+from irkit.backend.storage import is_dense
 from irkit.ir.graph import Graph, Value
 from irkit.ir.opdef import OpDef
 from irkit.ir.types import Array, TensorType
@@ -63,13 +64,21 @@ pytest.importorskip("numba")
 def both(
     inputs: list[Array], shape: tuple[int, ...], attrs: dict[str, list[int]], threads: int = 1
 ) -> tuple[Array, Array]:
-    """Results of the native program and of the host-compiled one."""
+    """Results of the native program and of the host-compiled one, which gives the same in place of an operand."""
     model, feed = load_step("eltwise", inputs, [(shape, np.float32)], attrs, threads=threads)
     native = model.run(feed)[0]
     k = compile_program(shape, len(inputs), attrs)
     model.set_kernel(0, k.address, 0, k.items, k.grain, 0, k.name, k)
     assert model.kernels == [k.name]
-    return native, model.run(feed)[0]
+    host = model.run(feed)[0]
+    for i in range(len(inputs)):
+        if is_dense(attrs["strides"][i * len(shape) : (i + 1) * len(shape)], shape) and inputs[i].shape == shape:
+            model, feed = load_step("eltwise", inputs, [(shape, np.float32)], attrs, threads=threads, in_place=i)
+            k = compile_program(shape, len(inputs), attrs, (i,))
+            assert f"p{i} =" not in k.source
+            model.set_kernel(1, k.address, 0, k.items, k.grain, 0, k.name, k)
+            assert same_bits(host, model.run(feed)[0])
+    return native, host
 
 
 @pytest.mark.parametrize("name", [n for n in eltwise.CODES if n != "clip"])
@@ -137,7 +146,8 @@ def test_attach_takes_heavy_programs_only(monkeypatch: pytest.MonkeyPatch) -> No
     assert step is not None
     t = step.outputs[0].type
     model, feed = load_step("eltwise", [t.to_storage(x), s], [(t.storage_shape, np.float32)], step.attrs)
-    tensors = [{"shape": list(a.shape)} for a in feed] + [{"shape": list(t.storage_shape)}]
+    tensors = [{"shape": list(a.shape), "loc": ["in", i]} for i, a in enumerate(feed)]
+    tensors.append({"shape": list(t.storage_shape), "loc": ["out", 0]})
     document = {"tensors": tensors, "steps": [{"family": "eltwise", "in": [0, 1], "out": [2], "attrs": step.attrs}]}
     before = model.run(feed)[0]
     work = (len(step.attrs["code"]) // 4 - 1) * x.size

@@ -6,6 +6,7 @@ import ctypes
 import json
 import mmap
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,17 +43,20 @@ def load_step(
     threads: int = 1,
     consts: Sequence[int] = (),
     quant: dict[int, tuple[float, int]] | None = None,
+    in_place: int | None = None,
 ) -> tuple[_native.Model, list[Array]]:
     """A model of one step, and the list of arrays to run it on.
 
     ``outputs`` gives (shape, dtype) of each output, shapes in memory order; ``consts`` the positions of inputs that the
-    step sees as constants; ``quant`` (scale, zero) by operand position, outputs counted after inputs.
+    step sees as constants; ``quant`` (scale, zero) by operand position, outputs counted after inputs. ``in_place``: the
+    input that a step before this one has copied to where this one writes its output.
     """
     tensors: list[dict[str, Any]] = []
     ports: list[dict[str, Any]] = []
     table: dict[str, Array] = {}
     feed: list[Array] = []
     where: list[int] = []
+    moves: list[dict[str, Any]] = []
 
     def add(shape: Sequence[int], dtype: npt.DTypeLike, loc: list[Any], position: int) -> int:
         t: dict[str, Any] = {"dtype": DType.of(dtype).value, "shape": [int(d) for d in shape], "loc": loc}
@@ -71,6 +75,9 @@ def load_step(
             where.append(add(a.shape, a.dtype, ["in", len(feed)], i))
             ports.append({"name": f"x{i}", "tensor": where[-1]})
             feed.append(a)
+            if i == in_place:
+                where[-1] = add(a.shape, a.dtype, ["out", 0], i)
+                moves.append({"family": "eltwise", "in": [where[-1] - 1], "out": [where[-1]], "attrs": {}, "name": ""})
     out = [add(s, d, ["out", k], len(inputs) + k) for k, (s, d) in enumerate(outputs)]
     plan = {
         "version": 1,
@@ -78,7 +85,7 @@ def load_step(
         "outputs": [{"name": f"y{k}", "tensor": t} for k, t in enumerate(out)],
         "tensors": tensors,
         "arena": 0,
-        "steps": [{"family": family, "in": where, "out": out, "attrs": _json(attrs), "name": family}],
+        "steps": [*moves, {"family": family, "in": where, "out": out, "attrs": _json(attrs), "name": family}],
     }
     return load_plan(json.dumps(plan), table, isa=isa, threads=threads), feed
 
@@ -106,7 +113,8 @@ def run_step(
 def run_lowered(step: Step, arrays: dict[Value, Array], **options: Any) -> list[Array]:
     """Logical results of a step that a lowering made; ``arrays`` holds the logical array of each graph value it reads.
 
-    Values made by ``const`` and derived constants are given to the step as constants.
+    Values made by ``const`` and derived constants are given to the step as constants. Where the result may be in place
+    of an operand, it must be the same there.
     """
     inputs: list[Array | None] = []
     consts: list[int] = []
@@ -130,7 +138,13 @@ def run_lowered(step: Step, arrays: dict[Value, Array], **options: Any) -> list[
         outs.append((v.type.storage_shape, v.type.dtype.numpy))
         if v.type.quant is not None and v.type.quant.axis is None:
             quant[len(inputs) + k] = (v.type.quant.scale[0], v.type.quant.zero[0])
-    got = run_step(step.family, inputs, outs, step.attrs, consts=consts, quant=quant, **options)
+    run = partial(run_step, step.family, inputs, outs, step.attrs, consts=consts, quant=quant, **options)
+    got = run()
+    for k in step.in_place:
+        a = inputs[k]
+        if a is not None and k not in consts and (a.dtype, a.nbytes) == (got[0].dtype, got[0].nbytes):
+            (over,) = run(in_place=k)
+            assert same_bits(got[0], over), f"other bits in place of input {k}"
     return [v.type.from_storage(a) for v, a in zip(step.outputs, got, strict=True)]
 
 

@@ -92,4 +92,5 @@ def _merged(group: Sequence[Step]) -> Step:
         note=join(f"{names}, band by band", *notes),
         loc=group[-1].loc,
         saved=saved_by(group),
+        in_place=tuple(len(inputs) - len(group[-1].inputs) + k for k in group[-1].in_place if k > 0),
     )

@@ -84,6 +84,7 @@ def _merge(group: Sequence[Step], length: int, depthwise: int) -> Step | None:
         note=join(f"{kinds}, a few rows at a time", *notes),
         loc=group[-1].loc,
         saved=saved_by(group),
+        in_place=() if last is None else (len(inputs) - 1,),
     )
 
 

@@ -11,6 +11,8 @@ from irkit.ir.graph import Operation
 from irkit.ops import conv2d, fused
 from irkit.ops.winograd import winograd_products
 
+RESIDUAL = 3  # input of steps conv and linear
+
 
 def conv_attrs(a: Anchor) -> dict[str, Any]:
     """Attributes of a convolution step."""
@@ -38,4 +40,4 @@ def lower_conv(op: Operation) -> Step | None:
         method = f"Winograd F({tile}x{tile}, 3x3): {saved:.0%} fewer multiplications"
     note = join(method, a.note, f"{groups} groups" if groups > 1 else "")
     inputs = [a.x, stored(a.w, a.weights, NHWC, "ohwi"), *a.epilogue]
-    return Step("conv", inputs, [a.out], attrs, macs=conv_macs(a), note=note)
+    return Step("conv", inputs, [a.out], attrs, macs=conv_macs(a), note=note, in_place=(RESIDUAL,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from irkit.backend.kernel import Const, Step, StepInput, lowering
+from irkit.backend.storage import is_dense
 from irkit.ir.graph import Operation, Value, const_array
 from irkit.ir.opdef import OpDef
 from irkit.ir.types import Array, DType, TensorType
@@ -170,7 +171,8 @@ class Program:
         imm = [int(v.view(np.int32)) for v in self._imm]
         strides = [s for row in self._strides for s in row]
         attrs = {"code": code, "imm": imm, "strides": strides}
-        return Step("eltwise", self.inputs, [], attrs, note=note)
+        in_place = tuple(i for i, row in enumerate(self._strides) if is_dense(row, self.result.storage_shape))
+        return Step("eltwise", self.inputs, [], attrs, note=note, in_place=in_place)
 
 
 def _instructions(p: Program, op: Operation, args: list[int], slope: int | None) -> int:

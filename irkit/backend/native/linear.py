@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from irkit.backend.kernel import Step, lowering
 from irkit.backend.native.anchor import anchor_of, stored
+from irkit.backend.native.conv import RESIDUAL
 from irkit.ir.graph import Operation
 from irkit.ops import fused, linear
 
@@ -15,4 +16,5 @@ def lower_linear(op: Operation) -> Step | None:
     if a is None or a.x.type.order != tuple(range(a.x.type.rank)) or a.out.type.order != tuple(range(a.out.type.rank)):
         return None
     inputs = [a.x, stored(a.w, a.weights, (0, 1), "ok"), *a.epilogue]
-    return Step("linear", inputs, [a.out], dict(a.act), macs=a.out.type.size * a.w.type.shape[1], note=a.note)
+    macs = a.out.type.size * a.w.type.shape[1]
+    return Step("linear", inputs, [a.out], dict(a.act), macs=macs, note=a.note, in_place=(RESIDUAL,))

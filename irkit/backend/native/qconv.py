@@ -12,6 +12,7 @@ from irkit.ops import qconv2d
 from irkit.ops.quantized import multiplier
 
 NHWC = (0, 2, 3, 1)
+RESIDUAL = 4  # input of these steps
 LARGEST = 1e29  # kernels refuse multipliers beyond: no product may overflow float32
 
 
@@ -43,7 +44,8 @@ def qconv_step(family: str, op: Operation, weights: StepInput, macs: int) -> Ste
         fused.append("clamp")
     note = ("fused " + ", ".join(fused)) if fused else ""
     inputs: list[StepInput] = [x, weights, bias, Const(m, f"{w.name or op.loc or family}.multiplier"), residual]
-    return Step(family, inputs, [y], attrs, macs, note, saved=2 * y.type.nbytes * len(fused))
+    in_place = () if family == "qdwconv" else (RESIDUAL,)
+    return Step(family, inputs, [y], attrs, macs, note, saved=2 * y.type.nbytes * len(fused), in_place=in_place)
 
 
 def weights_ohwi(w: Value) -> StepInput:

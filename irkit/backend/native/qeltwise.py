@@ -10,7 +10,7 @@ import numpy as np
 from irkit.backend.kernel import Const, Step, StepInput, lowering
 from irkit.backend.native.anchor import NHWC
 from irkit.backend.native.move import broadcast_strides
-from irkit.backend.storage import is_row_major
+from irkit.backend.storage import is_dense, is_row_major
 from irkit.ir.graph import Operation, Value
 from irkit.ir.types import DType, Quant
 from irkit.ops import dequantize, qadd, qmul, quantize, requantize
@@ -50,7 +50,7 @@ def lower_unary(op: Operation) -> Step | None:
     if op.opdef is requantize:
         m = float(multiplier(q.scale[0], over=op.attrs["quant"].scale[0]))
         attrs = {"op": "requantize", "m": m, "zx": q.zero[0], **_output(op)}
-        return Step("qeltwise", inputs, [y], attrs) if math.isfinite(m) else None
+        return Step("qeltwise", inputs, [y], attrs, in_place=(0,)) if math.isfinite(m) else None
     if q.axis is None:
         return Step("qeltwise", inputs, [y], {"op": "dequantize", "m": q.scale[0], "z": q.zero[0]})
     inputs += [Const(q.scale_array(), "scale"), Const(q.zero_array(), "zero")]
@@ -64,7 +64,7 @@ def lower_binary(op: Operation) -> Step | None:
     qa, qb, s = quant_of(a), quant_of(b), op.attrs["quant"].scale[0]
     if y.size == 0 or not all(-128 <= z <= 127 for z in (*qa.zero, *qb.zero)):
         return None
-    attrs: dict[str, object] = {"za": qa.zero[0], "zb": qb.zero[0], **_output(op)}
+    attrs: dict[str, Any] = {"za": qa.zero[0], "zb": qb.zero[0], **_output(op)}
     if op.opdef is qadd:
         scales = {"ma": float(multiplier(qa.scale[0], over=s)), "mb": float(multiplier(qb.scale[0], over=s))}
         attrs |= {"op": "add", **scales}
@@ -74,7 +74,8 @@ def lower_binary(op: Operation) -> Step | None:
     if not all(map(math.isfinite, scales.values())):
         return None
     attrs |= {"sa": broadcast_strides(a.type, y), "sb": broadcast_strides(b.type, y)}
-    return Step("qeltwise", [a, b], [op.result], attrs)
+    in_place = tuple(k for k, key in enumerate(("sa", "sb")) if is_dense(attrs[key], y.storage_shape))
+    return Step("qeltwise", [a, b], [op.result], attrs, in_place=in_place)
 
 
 def _output(op: Operation) -> dict[str, int]:

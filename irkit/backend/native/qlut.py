@@ -16,4 +16,4 @@ def lower_qlut(op: Operation) -> Step | None:
     per_channel = table.type.rank == 2
     if per_channel and (x.type.rank < 2 or x.type.order != y.type.order or table.type.encoding.order is not None):
         return None
-    return Step("qlut", [x, table], [y], {"axis": x.type.order.index(1)} if per_channel else {})
+    return Step("qlut", [x, table], [y], {"axis": x.type.order.index(1)} if per_channel else {}, in_place=(0,))

@@ -252,7 +252,7 @@ bool run(const Case& c, const char* level, bool own, int threads, Slots* slots) 
     return true;
   }
   char kernel[96];
-  name_of(m->step(0), kernel, sizeof kernel);
+  name_of(m->step(m->plan().steps.size() - 1), kernel, sizeof kernel);  // what is before it only moves an operand
   const char* dot = strrchr(kernel, '.');
   if (own && !(dot && strcmp(dot + 1, level) == 0)) {
     delete m;
