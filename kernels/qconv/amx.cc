@@ -48,9 +48,10 @@ struct Finish {
   __m512i pick[2], nth;  // bytes of a residual row
   __m512i start;         // what makes a residual of a byte
   __m512 mr_less;
+  int64_t n;  // channels
   bool wide;
 
-  IRK_INLINE Finish(const QTile& t, const QConvParams& p) : e(t, p), wide(p.wide) {
+  IRK_INLINE Finish(const QTile& t, const QConvParams& p) : e(t, p), n(t.n), wide(p.wide) {
     const __m512i even = _mm512_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2, 4, 4, 4, 4, 6, 6, 6, 6);
     pick[0] = NV == 2 ? even : _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
     pick[1] = _mm512_or_si512(even, _mm512_set1_epi32(1));
@@ -106,7 +107,7 @@ struct Finish {
       if (simple)
         _mm512_storeu_si512(d[0], b);
       else
-        _mm512_mask_storeu_epi8(d[0], e.mask, b);
+        store_row<4, kOut == Out::residual>(d[0], b, n, e.mask);
     } else if constexpr (NV == 2) {
       const __m512i b = e.pack(y[0][0], y[0][1], y[1][0], y[1][1], limit, true);
       if (simple) {
@@ -114,8 +115,8 @@ struct Finish {
         // One instruction, which GCC splits into two.
         asm("vextracti64x4 $1, %1, %0" : "=m"(*reinterpret_cast<__m256i_u*>(d[1])) : "v"(b));
       } else {
-        _mm256_mask_storeu_epi8(d[0], static_cast<__mmask32>(e.mask), _mm512_castsi512_si256(b));
-        _mm256_mask_storeu_epi8(d[1], static_cast<__mmask32>(e.mask), _mm512_extracti64x4_epi64(b, 1));
+        store_row<2, kOut == Out::residual>(d[0], b, n, e.mask);
+        store_row<2, kOut == Out::residual>(d[1], _mm512_shuffle_i64x2(b, b, 0xee), n, e.mask);
       }
     } else {
       const __m512i b = e.pack(y[0][0], y[1][0], y[2][0], y[3][0], limit, true);
@@ -124,7 +125,7 @@ struct Finish {
         if (simple)
           _mm_storeu_si128(reinterpret_cast<__m128i*>(d[r]), row);
         else
-          _mm_mask_storeu_epi8(d[r], static_cast<__mmask16>(e.mask), row);
+          store_row<1, kOut == Out::residual>(d[r], _mm512_castsi128_si512(row), n, e.mask);
       });
     }
   }

@@ -9,6 +9,32 @@
 namespace irk {
 namespace {
 
+// The first n <= 16 * NV bytes of b, which `mask` has. In whole pieces where there are such: the output may be in place
+// of the residual, and a load that touches bytes which a masked store has spared waits for that store.
+template <int NV, bool kResidual>
+IRK_INLINE void store_row(char* d, __m512i b, int64_t n, __mmask64 mask) {
+  if (kResidual && n % 8 == 0 && n < 16 * NV) {
+    if (NV == 4 && n & 32) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(d), _mm512_castsi512_si256(b));
+      b = _mm512_shuffle_i64x2(b, b, 0xee);
+      d += 32;
+    }
+    if (n & 16) {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(d), _mm512_castsi512_si128(b));
+      b = _mm512_shuffle_i64x2(b, b, 0x39);
+      d += 16;
+    }
+    if (n & 8) _mm_storel_epi64(reinterpret_cast<__m128i*>(d), _mm512_castsi512_si128(b));
+    return;
+  }
+  if (NV == 4)
+    _mm512_mask_storeu_epi8(d, mask, b);
+  else if (NV == 2)
+    _mm256_mask_storeu_epi8(d, static_cast<__mmask32>(mask), _mm512_castsi512_si256(b));
+  else
+    _mm_mask_storeu_epi8(d, static_cast<__mmask16>(mask), _mm512_castsi512_si128(b));
+}
+
 // What the epilogue needs, in registers. Channels of a tile of NV = 2 or 4 vectors are packed so that vector v, lane i,
 // element e is channel 4 * NV * i + 4v + e: the two saturating packs then leave whole rows in units of 4 * NV bytes.
 template <int NV, QForm form = QForm::plain>
@@ -121,14 +147,16 @@ void finish512(const int32_t* sums, int64_t rows, const QTile& t, const QConvPar
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(d), b0);
         if (rows > 1) _mm256_storeu_si256(reinterpret_cast<__m256i*>(d + p.oc), b1);
       } else {
-        _mm256_mask_storeu_epi8(d, static_cast<__mmask32>(e.mask), b0);
-        if (rows > 1) _mm256_mask_storeu_epi8(d + p.oc, static_cast<__mmask32>(e.mask), b1);
+        store_row<2, Residual>(reinterpret_cast<char*>(d), b, t.n, e.mask);
+        if (rows > 1)
+          store_row<2, Residual>(reinterpret_cast<char*>(d + p.oc), _mm512_castsi256_si512(b1), t.n, e.mask);
       }
     } else {
       const __m512i b = e.pack(y[0][0], y[1][0], y[2][0], y[3][0], wide, clamped);
       unroll<R>([&](auto r) IRK_LAMBDA {
         const __m128i row = _mm512_extracti32x4_epi32(b, r);
-        if (r < rows) _mm_mask_storeu_epi8(d + r * p.oc, static_cast<__mmask16>(e.mask), row);
+        if (r < rows)
+          store_row<1, Residual>(reinterpret_cast<char*>(d + r * p.oc), _mm512_castsi128_si512(row), t.n, e.mask);
       });
     }
   }
