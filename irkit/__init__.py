@@ -65,7 +65,8 @@ def compile(
     bands: run layers together, some rows at a time, where what is between them is larger than a cache; the plan shows
         the bytes saved. Never changes the result.
     tune: seconds within which to measure, here and with these threads, which of these lines of layers are faster one
-        by one; the plan tells, the artifact keeps it. 0: only predict. Never changes the result.
+        by one, and which weights sparse or dense; the plan tells, the artifact keeps it. 0: only predict. Never
+        changes the result.
 
     Raises UnsupportedModelError (everything unsupported at once), ModelError, InputError, CalibrationError,
     TargetError, FallbackError.

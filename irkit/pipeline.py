@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import irkit.passes  # noqa: F401  (registers the passes)
@@ -10,6 +11,7 @@ from irkit.errors import CalibrationError, IRError, ModelError
 from irkit.ir.graph import Graph
 from irkit.ir.passes import Instrument, Pass, PassManager, parse_pipeline
 from irkit.ir.types import Array
+from irkit.passes.sparsify import Sparsify
 from irkit.target import Target
 
 #: Float clean-up: what every later pass may rely on.
@@ -60,7 +62,7 @@ def optimize(graph: Graph, pipeline: str | Sequence[Pass] = SIMPLIFY, instrument
     return graph
 
 
-def lower(
+def prepare(
     graph: Graph,
     target: Target,
     calibration: Iterable[Any] | None = None,
@@ -68,7 +70,7 @@ def lower(
     instruments: Sequence[Instrument] = (),
     winograd: bool = True,
 ) -> list[tuple[str, str]]:
-    """Bring a float graph into the form that plans are made of, in place.
+    """Bring a float graph to what int8 and Winograd's method make of it, in place; ``lowering`` remains to be run.
 
     ``winograd``: a float target may compute 3x3 convolutions by Winograd's method.
     Returns (layer, reason) of what stayed in float although int8 was asked for.
@@ -89,8 +91,12 @@ def lower(
         optimize(graph, INTEGERIZE, instruments)
     elif winograd:
         optimize(graph, FLOAT, instruments)
-    optimize(graph, LOWER, instruments)
     return notes
+
+
+def lowering(storage: Mapping[str, Any]) -> list[Pass]:
+    """The passes of ``LOWER``, with these options of ``sparsify``."""
+    return [Sparsify(**storage) if isinstance(p, Sparsify) else p for p in parse_pipeline(LOWER)]
 
 
 class _Runner:
@@ -126,7 +132,7 @@ def compile_model(
 ) -> Any:
     """See :func:`irkit.compile`."""
     from irkit.backend.executable import check_threads, instantiate
-    from irkit.backend.forms import check_seconds, fastest_plan
+    from irkit.backend.forms import Storage, check_seconds, fastest_plan, fastest_storage
     from irkit.backend.plan import make_plan
 
     goal = Target.parse(target)
@@ -139,7 +145,13 @@ def compile_model(
     graph = import_model(model, example_inputs)
     if not len(graph):
         raise IRError("the model is empty")
-    notes = lower(graph, goal, calibration, patterns, instruments, winograd)
-    measure = tune and bands
-    plan = fastest_plan(graph, goal, notes, threads, tune) if measure else make_plan(graph, goal, notes, bands)
+    notes = prepare(graph, goal, calibration, patterns, instruments, winograd)
+    end, storage = time.monotonic() + tune, Storage()
+    if tune:
+        storage = fastest_storage(lambda options: optimize(graph.clone(), lowering(options)), goal, threads, tune / 2)
+    optimize(graph, lowering(storage.options), instruments)
+    if tune and bands:
+        plan = fastest_plan(graph, goal, notes, threads, end - time.monotonic(), storage.remarks)
+    else:
+        plan = make_plan(graph, goal, notes, bands, remarks=storage.remarks)
     return instantiate(graph, plan, threads=threads, strict=strict, target=goal)

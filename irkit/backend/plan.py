@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,16 +55,17 @@ def make_plan(
     target: Target | None = None,
     notes: Sequence[tuple[str, str]] = (),
     bands: bool = True,
-    apart: Mapping[str, str] | None = None,
+    apart: Collection[str] = (),
+    remarks: Mapping[str, str] | None = None,
 ) -> Plan:
     """Select kernels and place every tensor. The graph must have its storage orders set (``layout``).
 
     ``target``: default this machine's architecture. ``bands``: let steps run band by band together,
-    except those that make values of the names in ``apart``, which has a note for each.
+    except those that make values of the names in ``apart``. ``remarks``: notes on steps by the name of what they make.
     """
     own_outputs(graph)
     name_values(graph)
-    steps = select(graph, target.arch if target else host_arch(), bands, apart)
+    steps = select(graph, target.arch if target else host_arch(), bands, apart, remarks)
     b = _Builder(graph, steps)
     document = b.build()
     rows = [_row(s, b.over.get(i)) for i, s in enumerate(steps)]

@@ -126,7 +126,7 @@ def compile_command(
     plan: Annotated[bool, typer.Option("--plan", help="Print every step.")] = False,
     winograd: Annotated[bool, typer.Option(help="fp32: fewer multiplications in 3x3 convolutions.")] = True,
     tune: Annotated[
-        float, typer.Option("--tune", help="Seconds to measure, here, which lines of layers are faster one by one.")
+        float, typer.Option("--tune", help="Seconds to measure, here, which layers run faster together or sparse.")
     ] = 0.0,
 ) -> None:
     """Compile a model into one file."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -30,11 +30,14 @@ class Sparsify(Pass):
     """Sets the storage of constant weights to CSR where that is predicted to be faster (``irkit.sparse.cost``).
 
     ``density``, when given, is the highest fraction of non-zeros that is still encoded, whatever the prediction says.
+    Weights named in ``sparse`` and ``dense`` are stored so whatever the prediction says: what has been measured.
     Weights that any other kind of operation uses stay dense. The numbers don't change.
     """
 
     effect: ClassVar[Effect] = Effect.EXACT
     density: float | None = None
+    sparse: tuple[str, ...] = field(default=(), repr=False)
+    dense: tuple[str, ...] = field(default=(), repr=False)
 
     def run(self, graph: Graph) -> bool:
         """See the class."""
@@ -50,7 +53,8 @@ class Sparsify(Pass):
             if not all(claimed_by_kernel(u) and u.operand("w") is w and u.operands.count(w) == 1 for u in users):
                 continue
             rows = min(u.result.type.size // w.type.shape[0] for u in users)
-            if not sparse_wins(rows, a.size, int(np.count_nonzero(a)), self.density):
+            density = 1.0 if w.name in self.sparse else 0.0 if w.name in self.dense else self.density
+            if not sparse_wins(rows, a.size, int(np.count_nonzero(a)), density):
                 continue
             encoding = replace(op.attrs["encoding"] or Encoding(), sparse="csr")
             new = graph.emit(const, before=op, loc=op.loc, names=[w.name], **{**op.attrs, "encoding": encoding})
