@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,16 +99,32 @@ class CompiledModel:
         """The instruction set level that kernels were chosen for: the CPU's best, or what ``IRKIT_ISA`` caps it to."""
         return str(self._native.isa)
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
         """Run the model.
 
         Inputs are NumPy arrays (or what converts without a copy: torch and Keras tensors) of exactly the compiled
-        shape and dtype. Returns an array, tuple, list or dict as the model does. InputError names what doesn't fit.
+        shape and dtype, in the model's order or by name (``signature.inputs`` has the names). Returns an array, tuple,
+        list or dict as the model does. InputError names what doesn't fit.
         """
+        if named:
+            inputs = self._in_order(inputs, named)
         outputs = self._try_run(*inputs)
         if outputs is None:  # something does not fit exactly: convert it, or say what is wrong
             outputs = self.run_flat(inputs)
         return outputs[0] if self._bare else rebuild(self.signature.tree, outputs)
+
+    def _in_order(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Inputs given by name put behind the others."""
+        names = [n for n, _ in self.signature.inputs]
+        rest = names[len(inputs) :]
+        for name in named:
+            if name not in rest:
+                why = "is given twice" if name in names else "is none of the model's inputs"
+                raise InputError(f"input {name} {why} ({', '.join(names)})")
+        missing = [n for n in rest if n not in named]
+        if missing:
+            raise InputError(f"expected {len(names)} input(s) ({', '.join(names)}), {', '.join(missing)} missing")
+        return (*inputs, *(named[n] for n in rest))
 
     def run_flat(self, inputs: Sequence[Any]) -> list[Array]:
         """Like a call, but takes the inputs as one sequence and returns the outputs as a flat list."""

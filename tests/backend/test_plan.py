@@ -12,7 +12,7 @@ from irkit.backend.plan import make_plan
 from irkit.errors import FallbackError, InputError
 from irkit.ir.graph import Graph
 from irkit.ir.types import DType, TensorType
-from irkit.ops import add, const, conv2d, mul, pow_, relu, reshape, return_, tanh
+from irkit.ops import add, concat, const, conv2d, mul, pow_, relu, reshape, return_, tanh
 
 
 def graph(*shape: int) -> tuple[Graph, object]:
@@ -115,3 +115,29 @@ def test_a_fallback_runs_is_listed_and_strict_refuses_it() -> None:
 def test_thread_counts_are_checked(threads: object) -> None:
     with pytest.raises(InputError, match="threads"):
         irkit.compile(unknown_op_graph(), threads=threads)  # type: ignore[arg-type]
+
+
+def test_inputs_by_name() -> None:
+    g = Graph()
+    image, scale, offset = (g.add_input(TensorType((2,)), n) for n in ("image", "scale", "offset"))
+    g.emit(return_, g.emit(add, g.emit(mul, image, scale).result, offset).result)
+    exe = irkit.compile(g)
+    x, s, o = np.float32([1, 2]), np.float32([3, 4]), np.float32([5, 6])
+    for y in (exe(x, s, o), exe(offset=o, image=x, scale=s), exe(x, offset=o, scale=s)):
+        np.testing.assert_array_equal(y, [8, 14])
+    for args, named, message in (
+        ((x,), {"image": x, "scale": s}, r"input image is given twice \(image, scale, offset\)"),
+        ((x, s), {"ofset": o}, r"input ofset is none of the model's inputs \(image, scale, offset\)"),
+        ((x,), {"offset": o}, r"expected 3 input\(s\) \(image, scale, offset\), scale missing"),
+        ((), {"image": x, "scale": s, "offset": o[:1]}, r"offset.*expected shape"),
+    ):
+        with pytest.raises(InputError, match=message):
+            exe(*args, **named)
+
+
+def test_a_concat_of_more_operands_than_a_step_takes() -> None:
+    g, x = graph(1, 3)
+    parts = [g.emit(add, x, g.emit(const, value=np.array([i], np.float32)).result).result for i in range(130)]
+    g.emit(return_, g.emit(concat, *parts, axis=0).result)
+    exe = irkit.compile(g, strict=True)
+    np.testing.assert_array_equal(exe(np.zeros((1, 3), np.float32))[:, 1], np.arange(130))

@@ -31,6 +31,7 @@ from irkit.ops import (
 )
 from irkit.ops.check import broadcast
 
+_MOST = 62  # operands of one concat: a step of a plan has 64 buffers
 BINARY = (add, sub, mul, div, maximum, minimum, pow_)
 UNARY = tuple(d for d in REGISTRY.values() if {"elementwise", "unary"} <= d.tags and d is not cast)
 
@@ -76,7 +77,17 @@ def concat_of_concat(op: Operation, rw: Rewriter) -> Replacement:
             xs += p.operands
         else:
             xs.append(v)
-    return rw.emit(concat, *xs, **op.attrs) if len(xs) > len(op.operands) else None
+    return rw.emit(concat, *xs, **op.attrs) if len(op.operands) < len(xs) <= _MOST else None
+
+
+@pattern(concat)
+def concat_of_many(op: Operation, rw: Rewriter) -> Replacement:
+    """As many operands as a step takes: more (the outputs of a recurrent layer's steps) are joined in groups first."""
+    xs = op.operands
+    if len(xs) <= _MOST:
+        return None
+    groups = [xs[i : i + _MOST] for i in range(0, len(xs), _MOST)]
+    return rw.emit(concat, *(g[0] if len(g) == 1 else rw.emit(concat, *g, **op.attrs) for g in groups), **op.attrs)
 
 
 @pattern(reshape)
@@ -254,6 +265,7 @@ PATTERNS = (
     permute_nothing,
     concat_one,
     concat_of_concat,
+    concat_of_many,
     reshape_of_reshape,
     permute_of_permute,
     permute_before_pad,
