@@ -79,22 +79,76 @@ def plan_arena(blocks: Sequence[Lifetime]) -> int:
     """Set the offset of every block so that blocks alive together never overlap; the arena's size in bytes.
 
     Greedy by size (Pisarchyk and Lee, 2020, "Efficient memory management for deep neural net inference"), the
-    better packing, up to a few thousand blocks; beyond, best fit in order of time, which stays near linear.
+    better packing, up to a few thousand blocks; beyond, best fit in order of time, which stays near linear. Then
+    blocks are moved to where two threads write to the fewest lines of each other; the arena grows by nothing.
     """
-    return _by_size(blocks) if len(blocks) <= 3000 else _by_time(blocks)
+    if len(blocks) > 3000:
+        return _by_time(blocks)
+    total = _by_size(blocks)
+    if len(blocks) <= 300:
+        _stack_middles(blocks, total)
+    return total
+
+
+def _stack_middles(blocks: Sequence[Lifetime], total: int) -> None:
+    """Move blocks within the arena so that their middles lie upon each other, as far as there is room.
+
+    Of two threads one makes the first rows of each step's output, the other one the last. When the middle of a block
+    is where that of an earlier one was, each thread writes to cache lines that its own core has; to get a line that
+    the other core has written takes as long as to read it from there.
+    """
+    steps = range(1 + max((b.last for b in blocks), default=0))
+    alive = [[b for b in blocks if b.first <= t <= b.last] for t in steps]
+    middles, at = [], 0  # of the blocks of the step that needs most, beside each other
+    for b in sorted(max(alive, key=lambda a: sum(_room(b) for b in a)), key=lambda b: -b.size):
+        middles.append(at + _room(b) // 2)
+        at += _room(b)
+    order = sorted(blocks, key=lambda b: (-b.size, -b.first))
+    for _ in range(30):
+        placed: list[tuple[Lifetime, int]] = []
+        for i, b in enumerate(order):
+            offset = _nearest(b, placed, middles, total)
+            if offset is None:  # next time it is the first to choose
+                order.insert(0, order.pop(i))
+                break
+            placed.append((b, offset))
+        else:
+            for b, offset in placed:
+                b.offset = offset
+            return
+
+
+def _nearest(b: Lifetime, placed: Sequence[tuple[Lifetime, int]], middles: Sequence[int], total: int) -> int | None:
+    """The free offset at which the middle of ``b`` is nearest to one of ``middles``."""
+    size = _room(b)
+    begin = 0
+    best: tuple[int, int] | None = None
+    taken = sorted((at, at + _room(p)) for p, at in placed if p.first <= b.last and b.first <= p.last)
+    for stop, next_begin in [*taken, (total, total)]:
+        if stop - begin >= size:
+            for m in middles:
+                at = min(max((m - size // 2) // ALIGN * ALIGN, begin), stop - size)
+                if best is None or abs(at + size // 2 - m) < best[0]:
+                    best = (abs(at + size // 2 - m), at)
+        begin = max(begin, next_begin)
+    return None if best is None else best[1]
+
+
+def _room(b: Lifetime) -> int:
+    return round_up(max(b.size, 1))
 
 
 def _by_size(blocks: Sequence[Lifetime]) -> int:
     placed: list[Lifetime] = []  # by offset
     total = 0
     for b in sorted(blocks, key=lambda b: (-b.size, b.first)):
-        at, size = 0, round_up(max(b.size, 1))
+        at, size = 0, _room(b)
         for p in placed:
             if p.last < b.first or b.last < p.first:
                 continue
             if at + size <= p.offset:
                 break
-            at = max(at, p.offset + round_up(max(p.size, 1)))
+            at = max(at, p.offset + _room(p))
         b.offset = at
         bisect.insort(placed, b, key=lambda p: p.offset)
         total = max(total, at + size)
@@ -109,7 +163,7 @@ def _by_time(blocks: Sequence[Lifetime]) -> int:
     free: list[tuple[int, int]] = []  # (offset, size), by offset, never adjacent
     total = 0
     for _, kind, i in sorted(events):
-        size = round_up(max(blocks[i].size, 1))
+        size = _room(blocks[i])
         if kind == 0:
             fits = [(s, o, k) for k, (o, s) in enumerate(free) if s >= size]
             if fits:

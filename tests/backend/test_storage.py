@@ -16,7 +16,7 @@ from irkit.ops import permute, relayout, reshape
 NHWC = (0, 2, 3, 1)
 
 
-@pytest.mark.parametrize("place", [storage._by_size, storage._by_time])
+@pytest.mark.parametrize("place", [storage._by_size, storage._by_time, storage.plan_arena])
 @given(st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 30), st.integers(0, 8)), max_size=60))
 def test_blocks_alive_together_never_overlap(place, rows) -> None:  # type: ignore[no-untyped-def]
     blocks = [Lifetime(size, first, first + length) for size, first, length in rows]
@@ -34,6 +34,38 @@ def test_blocks_alive_together_never_overlap(place, rows) -> None:  # type: igno
 def test_a_chain_needs_two_blocks() -> None:
     blocks = [Lifetime(1000, t, t + 1) for t in range(50)]
     assert storage.plan_arena(blocks) == 2 * 1024
+
+
+def crossing_bytes(blocks: list[Lifetime]) -> int:
+    """Bytes that one of two threads writes where the other one wrote last; call after call, one block a step."""
+    lines = np.zeros(max(b.offset + b.size for b in blocks) // ALIGN + 1, np.int8)
+    for _ in range(2):
+        crossing = 0
+        for b in sorted(blocks, key=lambda b: b.first):
+            begin, middle, end = (n // ALIGN for n in (b.offset, b.offset + b.size // 2, b.offset + b.size))
+            crossing += int((lines[begin:middle] == 2).sum() + (lines[middle:end] == 1).sum()) * ALIGN
+            lines[begin:middle], lines[middle:end] = 1, 2
+    return crossing
+
+
+def test_halves_of_a_chain_stay_with_their_threads() -> None:
+    sizes = [3, 8, 8, 16, 4, 8, 8, 8, 2, 4, 4, 4, 1, 2, 2, 2]  # as in MobileNetV1
+    blocks = [Lifetime(100 * 1024 * n, t, t + 1) for t, n in enumerate(sizes)]
+    packed = storage._by_size(blocks)
+    assert crossing_bytes(blocks) > sum(b.size for b in blocks) // 8
+    assert storage.plan_arena(blocks) == packed
+    assert crossing_bytes(blocks) == 0
+
+
+def test_halves_stay_with_their_threads_where_there_is_room() -> None:
+    blocks = []
+    for i, n in enumerate([48, 48, 16, 16, 16, 8, 8, 8, 8, 12, 12, 12, 5, 5, 5]):  # inverted residual blocks
+        t, n = 3 * i, n * 1024
+        blocks += [Lifetime(n * 6, t, t + 1), Lifetime(n * 6, t + 1, t + 2), Lifetime(n, t + 2, t + 5)]
+    packed = storage._by_size(blocks)
+    before = crossing_bytes(blocks)
+    assert storage.plan_arena(blocks) == packed
+    assert crossing_bytes(blocks) < before / 2
 
 
 def test_many_blocks_stay_fast_and_tight() -> None:
