@@ -178,6 +178,18 @@ def test_what_is_not_faster_in_a_whole_call_is_not_kept(
     assert not found.changed and found.path is None and not cache.exists()
 
 
+def test_what_gives_other_bits_is_not_kept(artifact: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_times(monkeypatch)
+    monkeypatch.setattr(tuning, "_same", lambda a, b, arrays: False)
+    assert not irkit.tune(artifact, [X], threads=2, seconds=60).changed and not cache.exists()
+
+
+def test_same_bits(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    one, other = (irkit.compile(nn.Linear(12, 9).eval(), X[0, 0, :1]) for _ in range(2))
+    assert tuning._same(one, one, [X[0, 0, :1]]) and not tuning._same(one, other, [X[0, 0, :1]])
+
+
 def test_no_place_to_keep_it(artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_times(monkeypatch)
     (tmp_path / "file").write_text("")
