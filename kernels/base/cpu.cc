@@ -67,7 +67,7 @@ Isa detect() {
   const bool avx512 = (b7 >> 16 & 1) && (b7 >> 17 & 1) && (b7 >> 30 & 1) && (b7 >> 31 & 1);  // f, dq, bw, vl
   if (!avx512 || (xcr0 & 0xe0) != 0xe0) return Isa::avx2;
   if (!(c7 >> 11 & 1)) return Isa::avx512;
-  const bool amx = (d7 >> 24 & 1) && (d7 >> 25 & 1);  // tile, int8
+  const bool amx = (d7 >> 24 & 1) && (d7 >> 25 & 1) && (c7 >> 1 & 1);  // tile, int8; vbmi
   if (!amx || (xcr0 & 0x60000) != 0x60000 || !request_amx()) return Isa::avx512vnni;
   return Isa::amx;
 }

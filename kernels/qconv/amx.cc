@@ -45,33 +45,27 @@ template <int NV, Out kOut, QForm form, bool simple>
 struct Finish {
   static constexpr int R = 4 / NV;  // rows per group
   Epilogue512<NV, form> e;
-  __m512i pick[2], nth;  // bytes of a residual row
-  __m512i start;         // what makes a residual of a byte
-  __m512 mr_less;
-  int64_t n;  // channels
+  __m512i spread[NV];  // places of the bytes of each vector in a residual row
+  __m512i lift, flip;  // what makes 2^23 + r + 128 of a byte
+  __m512 back;         // 2^23 + zr + 128, or, lifted, its product with -mr
+  int64_t n;           // channels
   bool wide;
 
   IRK_INLINE Finish(const QTile& t, const QConvParams& p) : e(t, p), n(t.n), wide(p.wide) {
-    const __m512i even = _mm512_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2, 4, 4, 4, 4, 6, 6, 6, 6);
-    pick[0] = NV == 2 ? even : _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    pick[1] = _mm512_or_si512(even, _mm512_set1_epi32(1));
-    nth = _mm512_broadcast_i32x4(_mm_setr_epi32(1, 1 << 8, 1 << 16, 1 << 24));
-    start = _mm512_set1_epi32(-p.zr + (form == QForm::lifted ? static_cast<int32_t>(kQConvLift) : 0));
-    mr_less = _mm512_set1_ps(p.mr * -kQConvLifted);
+    const __m512i lane = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
+    const __m512i element = _mm512_set_epi32(3, 2, 1, 0, 3, 2, 1, 0, 3, 2, 1, 0, 3, 2, 1, 0);
+    unroll<NV>([&](auto v) IRK_LAMBDA {
+      spread[v] = _mm512_add_epi32(_mm512_add_epi32(_mm512_mullo_epi32(lane, _mm512_set1_epi32(4 * NV)), element),
+                                   _mm512_set1_epi32(4 * v));
+    });
+    lift = _mm512_set1_epi32(static_cast<int32_t>(kQConvLift));
+    flip = _mm512_set1_epi8(-128);
+    back = _mm512_set1_ps(form == QForm::lifted ? p.mr * -kQConvLifted : kQConvLifted + static_cast<float>(p.zr + 128));
   }
 
   IRK_INLINE void scales(const float* at) { e.scales(at); }
 
-  // The dwords of a residual row that have the channels of vector v.
-  template <int v>
-  IRK_INLINE __m512i picked(__m512i row) const {
-    if constexpr (NV == 4)
-      return _mm512_shuffle_epi32(row, static_cast<_MM_PERM_ENUM>(v * 0x55));
-    else
-      return _mm512_permutexvar_epi32(pick[v], row);
-  }
-
-  // r - zr of a vector: a dot product with one byte of each four.
+  // Adds the residual of a row: as float bits its bytes are 2^23 + r + 128, see kQConvLift.
   IRK_INLINE void residual(__m512 (&y)[NV], const int8_t* r) const {
     __m512i b;
     if constexpr (NV == 4)
@@ -81,11 +75,11 @@ struct Finish {
                                      ? (simple ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(r))
                                                : _mm256_maskz_loadu_epi8(static_cast<__mmask32>(e.mask), r))
                                      : _mm256_castsi128_si256(_mm_maskz_loadu_epi8(static_cast<__mmask16>(e.mask), r)));
+    b = _mm512_xor_si512(b, flip);
     unroll<NV>([&](auto v) IRK_LAMBDA {
-      const __m512i d = _mm512_dpbusd_epi32(start, nth, picked<v>(b));
-      const __m512 scaled = form == QForm::lifted ? _mm512_fmadd_ps(_mm512_castsi512_ps(d), e.mr, mr_less)
-                                                  : _mm512_mul_ps(_mm512_cvtepi32_ps(d), e.mr);
-      y[v] = _mm512_add_ps(y[v], scaled);
+      const __m512 lifted = _mm512_castsi512_ps(_mm512_mask_permutexvar_epi8(lift, 0x1111111111111111, spread[v], b));
+      y[v] = _mm512_add_ps(y[v], form == QForm::lifted ? _mm512_fmadd_ps(lifted, e.mr, back)
+                                                       : _mm512_mul_ps(_mm512_sub_ps(lifted, back), e.mr));
     });
   }
 
