@@ -186,15 +186,9 @@ void quantize_pixels(const Quantizer<L>& q, int64_t planes, const float* x, int6
   }
 }
 
-template <class L>
-void run_quantize_lanes(const QeltwiseParams& p, const float* x, int8_t* y, int64_t begin, int64_t end) {
-  // Beyond +-256 any zero point saturates; so far rint is exact.
-  const typename L::F far_lo = L::set(-256.0f), far_hi = L::set(256.0f);
-  const typename L::I lo = L::seti(-128), hi = L::seti(127);
-  const auto one = [&](const Scale<L>& s, const float* from, int8_t* to) {
-    const typename L::F v = L::clamp(L::nan_to_zero(L::mul(L::load(from), s.m)), far_lo, far_hi);
-    L::store8(to, L::clampi(L::addi(L::rint(v), s.z), lo, hi));
-  };
+// one(scale, from, to) for each vector; the last one of a row, in part, by way of buffers.
+template <class L, class From, class To, class F>
+IRK_INLINE void each_vector(const QeltwiseParams& p, const From* x, To* y, int64_t begin, int64_t end, const F& one) {
   each_block(p, begin, end, [&](int64_t row, int64_t, int64_t, int64_t o, int64_t lane, int64_t n) {
     Scale<L> s(p, row);
     int64_t i = 0;
@@ -204,13 +198,24 @@ void run_quantize_lanes(const QeltwiseParams& p, const float* x, int8_t* y, int6
     }
     if (i < n) {
       const size_t rest = static_cast<size_t>(n - i);
-      float rx[L::N] = {};
-      int8_t ry[L::N];
-      memcpy(rx, x + o + i, rest * sizeof(float));
+      From rx[L::N] = {};
+      To ry[L::N];
+      memcpy(rx, x + o + i, rest * sizeof(From));
       s.lanes(p, lane + i, n - i);
       one(s, rx, ry);
-      memcpy(y + o + i, ry, rest);
+      memcpy(y + o + i, ry, rest * sizeof(To));
     }
+  });
+}
+
+template <class L>
+void run_quantize_lanes(const QeltwiseParams& p, const float* x, int8_t* y, int64_t begin, int64_t end) {
+  // Beyond +-256 any zero point saturates; so far rint is exact.
+  const typename L::F far_lo = L::set(-256.0f), far_hi = L::set(256.0f);
+  const typename L::I lo = L::seti(-128), hi = L::seti(127);
+  each_vector<L>(p, x, y, begin, end, [&](const Scale<L>& s, const float* from, int8_t* to) {
+    const typename L::F v = L::clamp(L::nan_to_zero(L::mul(L::load(from), s.m)), far_lo, far_hi);
+    L::store8(to, L::clampi(L::addi(L::rint(v), s.z), lo, hi));
   });
 }
 
@@ -238,25 +243,8 @@ void run_dequantize(void* const* bufs, const void* params, int64_t begin, int64_
   const QeltwiseParams& p = *static_cast<const QeltwiseParams*>(params);
   const int8_t* x = static_cast<const int8_t*>(bufs[0]);
   float* y = static_cast<float*>(bufs[p.n_in]);
-  const auto one = [&](const Scale<L>& s, const int8_t* from, float* to) {
+  each_vector<L>(p, x, y, begin, end, [&](const Scale<L>& s, const int8_t* from, float* to) {
     L::store(to, L::mul(L::to_f(L::subi(L::load8(from), s.z)), s.m));
-  };
-  each_block(p, begin, end, [&](int64_t row, int64_t, int64_t, int64_t o, int64_t lane, int64_t n) {
-    Scale<L> s(p, row);
-    int64_t i = 0;
-    for (; i + L::N <= n; i += L::N) {
-      s.lanes(p, lane + i, L::N);
-      one(s, x + o + i, y + o + i);
-    }
-    if (i < n) {
-      const size_t rest = static_cast<size_t>(n - i);
-      int8_t rx[L::N] = {};
-      float ry[L::N];
-      memcpy(rx, x + o + i, rest);
-      s.lanes(p, lane + i, n - i);
-      one(s, rx, ry);
-      memcpy(y + o + i, ry, rest * sizeof(float));
-    }
   });
 }
 
