@@ -236,14 +236,24 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
     for (int64_t i = 0; i < channels; i++) bias[i] = qconv_lifted(bias[i]);
   p->w = w, p->bias = bias, p->m = m;
 
-  int threads = ctx.threads;
+  // What so many rows and columns take, in grains. Weights that serve few rows are limited by memory: a byte read then
+  // costs as much as some 14 products. Rows of a 1x1 convolution that are whole vectors are read where they are.
+  const auto cost = [&](double rows, double columns) {
 #if defined(__x86_64__)
+    if (tiled) return qconv_tiles_ns(*p, rows, columns) / kGrainNs;
+#endif
+    const double k = static_cast<double>(p->k);
+    const double copied = p->pointwise && s.ic % 64 == 0 ? 0 : rows * static_cast<double>(p->lda);
+    const double products = rows * columns * k + static_cast<double>(most(14, pk.byte)) * columns * k +
+                            static_cast<double>(pk.byte) * (rows * columns + copied);
+    return products / static_cast<double>(pk.grain);
+  };
   // Small steps are best cut as for one thread: cuts of the columns, which share lines of the output, cost more there
   // than they save.
-  if (tiled &&
-      static_cast<double>(s.groups) * qconv_tiles_ns(*p, static_cast<double>(p->pixels), static_cast<double>(p->ocg)) <
-          static_cast<double>(kGrainNs))
-    threads = 1;
+  const double whole =
+      static_cast<double>(s.groups) * cost(static_cast<double>(p->pixels), static_cast<double>(p->ocg));
+  const int threads = whole < 1 ? 1 : ctx.threads;
+#if defined(__x86_64__)
   if (tiled) qconv_plan_blocks(s.band, threads, p, &out->scratch);
 #endif
   if (pk.rows) {
@@ -259,26 +269,12 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
   p->block_tiles = ceil_div(p->tiles, cuts);
   p->n_blocks = ceil_div(p->tiles, p->block_tiles);
 
-  const double rows = static_cast<double>(least(p->block_rows, p->pixels));
-  const double columns = static_cast<double>(least(p->block_tiles * p->nr, p->ocg)), k = static_cast<double>(p->k);
+  const double item_cost = cost(static_cast<double>(least(p->block_rows, p->pixels)),
+                                static_cast<double>(least(p->block_tiles * p->nr, p->ocg)));
   out->fn = row->fn;
   out->in_place = uint64_t{s.residual} << 4;  // each epilogue reads the residual of the outputs that it writes then
   out->params = p;
   out->items = p->groups * p->m_blocks * p->n_blocks;
-  double item_cost;  // in grains
-#if defined(__x86_64__)
-  if (tiled) {
-    item_cost = qconv_tiles_ns(*p, rows, columns) / kGrainNs;
-  } else
-#endif
-  {
-    // Weights that serve few rows are limited by memory: a byte read then costs as much as some 14 products. Rows of a
-    // 1x1 convolution that are whole vectors are read where they are.
-    const double copied = p->pointwise && s.ic % 64 == 0 ? 0 : rows * static_cast<double>(p->lda);
-    const double products = rows * columns * k + static_cast<double>(most(14, pk.byte)) * columns * k +
-                            static_cast<double>(pk.byte) * (rows * columns + copied);
-    item_cost = products / static_cast<double>(pk.grain);
-  }
   out->grain = most(1, static_cast<int64_t>(1 / item_cost));
   out->grains = static_cast<double>(out->items) * item_cost;
   // Items that cut columns copy the same rows: few calls, each with many of them.

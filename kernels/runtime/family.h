@@ -48,12 +48,15 @@ class StepAllocator {
 };
 
 // What a grain of items takes, about. Threads that go through steps side by side wait for each other after each, a
-// third of a microsecond, and fetch what the others have written: what is split must be worth that. Among steps that
-// are split, one that is not has all of its input to fetch, so these are split from small sizes on, and single ones are
-// not.
+// third of a microsecond, and fetch what the others have written; workers come late to a first step, and what follows
+// the last one has half of its input to fetch. Among steps that are split, one that is not has that, too, so these are
+// split from small sizes on, and single ones are not.
 constexpr int64_t kGrainNs = 3000;
 constexpr double kShareGrains = 0.25;  // of a step, for each thread that it gets
 constexpr int kRunGrains = 4;          // of a step, or of several in a row, from which on they are split
+constexpr double kStepGrains = 0.3;    // what the threads of a step cost, about
+constexpr double kJobGrains = 0.7;     // the same of a run, before and after
+constexpr double kWorth = 0.2;         // part of a run's time that must be saved
 
 struct StepContext {
   const Json* attrs;
@@ -100,7 +103,7 @@ struct PreparedStep {
   const void* params = nullptr;  // from ctx.alloc
   int64_t items = 0;             // work items the executor may split among threads
   int64_t grain = 1;             // items that take about kGrainNs: less is not worth giving to a thread
-  double grains = 0;             // of the whole step, which is more than items / grain when an item takes several
+  double grains = 0;             // of the whole step, which is not items / grain when an item takes several; 0: it is
   int64_t scratch = 0;           // bytes each thread needs; its pointer is the last entry of bufs, 64-byte aligned
   // Bit k: output 0 may lie in place of input k. Whatever the threads and the order of items, all that the kernel reads
   // of that input is, before it writes an element of the output, the same element. A plan that wants more is refused.
@@ -108,10 +111,7 @@ struct PreparedStep {
   const char* kernel = "";  // name for profile and plan, e.g. "qconv.s8s8s8.avx512vnni"
   Band band;                // when ctx.band_rows asked for it
 
-  double all_grains() const {
-    const double split = static_cast<double>(items) / static_cast<double>(grain);
-    return grains > split ? grains : split;
-  }
+  double all_grains() const { return grains > 0 ? grains : static_cast<double>(items) / static_cast<double>(grain); }
 };
 
 typedef Status (*PrepareFn)(StepContext&, PreparedStep*);

@@ -296,8 +296,8 @@ Status Model::set_threads(int threads) {
   return Status();
 }
 
-// How many threads each step is worth: as many as get kShareGrains each. Before and after a run of steps on
-// several threads, data goes from one core to another, so the run must be worth that too.
+// How many threads each step is worth: as many as get kShareGrains each, where the run of such steps that it is in
+// saves enough.
 void Model::share_out() {
   constexpr double kMost = 1e12;  // grains
   int64_t begin = 0;
@@ -313,10 +313,11 @@ void Model::share_out() {
     if (most >= 2) {
       steps_[i].threads = most < threads() ? static_cast<int>(most) : threads();
       run += grains;
-      saved += grains - grains / steps_[i].threads;
+      saved += grains - grains / steps_[i].threads - kStepGrains;
       continue;
     }
-    if (run < kRunGrains)
+    saved -= kJobGrains;
+    if (run < kRunGrains || saved < kWorth * run)
       for (int64_t j = begin; j < i; j++) steps_[j].threads = 1;
     else
       gain += saved;

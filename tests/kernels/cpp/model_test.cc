@@ -320,6 +320,11 @@ void step_threads() {
   CHECK(is(1, 4));
   CHECK_OK(m->set_threads(3));
   CHECK(is(1, 3));
+  CHECK_OK(m->set_threads(2));
+  set(0, 20, 10), set(1, 20, 10);
+  CHECK(is(1, 1));  // two threads don't save enough
+  set(0, 23, 10), set(1, 23, 10);
+  CHECK(is(2, 2));
   CHECK_OK(m->set_host(1, [](void*, void* const*) { return 0; }, nullptr));
   CHECK(is(1, 1));
   delete m;
