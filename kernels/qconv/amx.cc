@@ -326,7 +326,7 @@ void run(void* const* bufs, const QConvParams& p, int64_t begin, int64_t end) {
     const int64_t nb = item % p.n_blocks, gm = item / p.n_blocks, g = gm / p.m_blocks;
     if (ready != gm) {
       const int64_t m = gm % p.m_blocks;
-      b = block_of(p, bufs, g, m);
+      b = block_of(p, bufs, g, m, ready >= 0 && ready + 1 == gm);
       b.fetch = p.group_bytes >= 1 << 18 && (m == 0 || p.group_bytes > 1 << 20);
       asm volatile("" ::: "memory");  // tile loads read what has just been written
       ready = gm;

@@ -75,20 +75,30 @@ void pick_columns(const QConvParams& p, const int8_t* src, int64_t first, int64_
   Ops::fill(dst + end * p.icg, (count - end) * p.icg, p.zx);
 }
 
-// Puts pieces of two lines side by side by turns, 64 bytes at a time. Reads and writes up to 63 bytes too many.
-void interleave(const QTilePlan& q, const int8_t* a, const int8_t* b, int8_t* to) {
+// Puts pieces of two lines, with their padding, side by side by turns, 64 bytes at a time; null: outside the image.
+// Writes up to 63 bytes too many.
+void interleave(const QConvParams& p, const int8_t* a, const int8_t* b, int8_t* to) {
+  const QTilePlan& q = p.tiled;
   const int64_t vectors = (q.pitch * q.pixel + 63) / 64;
+  const int64_t before = p.pl * p.ic, end = before + p.iw * p.ic;  // where the padded line has the image
+  const __m512i outside = _mm512_set1_epi8(static_cast<char>(p.zx));
+  const auto read = [&](const int8_t* line, int64_t at) IRK_LAMBDA {
+    if (!line) return outside;
+    if (at >= before && at + 64 <= end) return _mm512_loadu_si512(line + at - before);
+    const auto bits = [](int64_t n) IRK_LAMBDA { return n <= 0 ? 0 : n >= 64 ? ~0ull : ~0ull >> (64 - n); };
+    return _mm512_mask_loadu_epi8(outside, bits(end - at) & ~bits(before - at), line + at - before);
+  };
   for (int64_t i = 0, k = 0; i < vectors; i++, k = k + 1 == q.picks ? 0 : k + 1) {
     const int64_t at = q.pick_from[i];
     _mm512_storeu_si512(to + 64 * i,
-                        _mm512_permutex2var_epi16(_mm512_loadu_si512(a + at), _mm512_load_si512(q.pick + 32 * k),
-                                                  _mm512_loadu_si512(b + at)));
+                        _mm512_permutex2var_epi16(read(a, at), _mm512_load_si512(q.pick + 32 * k), read(b, at)));
   }
 }
 
 // Copies the input lines of output lines [first, first + lines) to the scratch: one plane per phase of the strides, or
-// all phases of a pixel side by side.
-void copy_planes(const QConvParams& p, const int8_t* image, int64_t first, int64_t lines, int8_t* dst, int8_t* line) {
+// all phases of a pixel side by side. follows: the scratch has those of the lines before.
+void copy_planes(const QConvParams& p, const int8_t* image, int64_t first, int64_t lines, bool follows, int8_t* dst,
+                 int8_t* line) {
   const QTilePlan& q = p.tiled;
   const int64_t high = (lines - 1) * p.sh + (p.kh - 1) * p.dh + 1;  // input lines
   const auto source = [&](int64_t y) IRK_LAMBDA {
@@ -98,12 +108,10 @@ void copy_planes(const QConvParams& p, const int8_t* image, int64_t first, int64
   const bool interleaved = q.way == QTilePlan::interleaved;
   const int64_t n = p.sw * p.ic;
   if (interleaved && q.picks) {
-    int8_t* second = line + q.line_bytes;
-    for (int64_t y = 0; y < high; y += 2, dst += q.pitch * q.pixel) {
-      pad_line(p, source(y), q.pitch * p.sw, line);
-      pad_line(p, source(y + 1), q.pitch * p.sw, second);
-      interleave(q, line, second, dst);
-    }
+    const int64_t bytes = q.pitch * q.pixel, kept = follows ? (p.kh - 1) / 2 : 0;
+    if (kept) Ops::copy(dst, dst + q.block_lines * bytes, kept * bytes);
+    dst += kept * bytes;
+    for (int64_t y = 2 * kept; y < high; y += 2, dst += bytes) interleave(p, source(y), source(y + 1), dst);
     return;
   }
   for (int64_t y = 0; y < high; y++) {
@@ -127,8 +135,8 @@ void copy_planes(const QConvParams& p, const int8_t* image, int64_t first, int64
   }
 }
 
-// The block's lines or rows, and for each row where its outputs go.
-Block block_of(const QConvParams& p, void* const* bufs, int64_t g, int64_t m) {
+// The block's lines or rows, and for each row where its outputs go. follows: the block before was the last one.
+Block block_of(const QConvParams& p, void* const* bufs, int64_t g, int64_t m, bool follows) {
   const QTilePlan& q = p.tiled;
   const int8_t* x = static_cast<const int8_t*>(bufs[0]);
   const int8_t* res = static_cast<const int8_t*>(bufs[4]);
@@ -154,7 +162,8 @@ Block block_of(const QConvParams& p, void* const* bufs, int64_t g, int64_t m) {
   if (q.planes()) {
     const int64_t n = m / q.image_blocks, first = m % q.image_blocks * q.block_lines;
     const int64_t lines = p.oh - first < q.block_lines ? p.oh - first : q.block_lines;
-    copy_planes(p, x + n * p.ih * p.iw * p.ic + g * p.icg, first, lines, copy, scratch + q.at_line);
+    copy_planes(p, x + n * p.ih * p.iw * p.ic + g * p.icg, first, lines, follows && m % q.image_blocks, copy,
+                scratch + q.at_line);
     const int64_t line_rows = q.line_tiles ? 16 * q.line_tiles : q.pitch;
     b.rows = (lines - 1) * line_rows + p.ow;
     for (int64_t i = 0; i < lines; i++) {

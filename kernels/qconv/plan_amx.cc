@@ -100,12 +100,14 @@ double cycles_of_block(const QConvParams& p, const QTilePlan& q, int64_t lines) 
 int64_t lines_per_block(const QConvParams& p, const QTilePlan& q, int64_t threads) {
   // Large weights are better read once than small planes kept in L1.
   const int64_t room = p.group_bytes > 1 << 20 ? 192 << 10 : 36 << 10;
+  // A first layer's outputs are most of what a block brings to L1, and no line is copied twice.
+  const int64_t most_rows = q.picks ? 512 : 1024;
   int64_t best = 1;
   double best_cycles = -1;
   for (int64_t lines = 1; lines <= p.oh; lines++) {
     const int64_t rows = (lines - 1) * q.pitch + p.ow;
     const bool enough = (lines - 2) * q.pitch + p.ow >= kFewRows;  // without this line
-    if (lines > 1 && ((enough && planes_bytes(p, q, lines) > room) || rows > 1024)) break;
+    if (lines > 1 && ((enough && planes_bytes(p, q, lines) > room) || rows > most_rows)) break;
     const int64_t blocks = ceil_div(p.oh, lines), last = p.oh - (blocks - 1) * lines;
     const double whole = cycles_of_block(p, q, lines);
     const double cycles = threads == 1 ? static_cast<double>(blocks - 1) * whole + cycles_of_block(p, q, last)
@@ -251,7 +253,7 @@ void qconv_plan_blocks(int64_t band, int64_t threads, QConvParams* out, int64_t*
   q.at_copy = q.at_spoilt + round_up(p.oc * (p.f32 ? 4 : 1) + 128, 64);
   q.at_line = q.at_copy + round_up(copy, 64);
   q.line_bytes = planes ? round_up(q.cols * p.sw * p.icg + 192, 64) : 0;
-  *scratch = q.at_line + 2 * q.line_bytes;
+  *scratch = q.at_line + q.line_bytes;
 }
 
 }  // namespace irk
