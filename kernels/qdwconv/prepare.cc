@@ -137,6 +137,84 @@ Status check_sums(const StepContext& ctx, const QConvShape& s, Isa isa, QDwParam
   return Status();
 }
 
+QDwParams params_of(const QConvShape& s) {
+  QDwParams p = QDwParams();
+  p.ih = s.ih, p.iw = s.iw, p.c = s.ic, p.oh = s.oh, p.ow = s.ow;
+  p.kh = s.kh, p.kw = s.kw, p.sh = s.sh, p.sw = s.sw, p.pt = s.pt, p.pl = s.pl, p.dh = s.dh, p.dw = s.dw;
+  p.zx = static_cast<int32_t>(s.zx), p.zy = static_cast<int32_t>(s.zy), p.zr = static_cast<int32_t>(s.zr);
+  p.lo = static_cast<int32_t>(s.lo), p.hi = static_cast<int32_t>(s.hi), p.mr = s.mr;
+  p.f32 = s.f32, p.residual = s.residual, p.clamped = s.lo > -128 || s.hi < 127;
+  p.band = 1, p.groups = 1, p.row_step = s.dh, p.blocks = 1;
+  return p;
+}
+
+// Rows of a band, groups of rows, columns of a pass.
+void cut_image(const Packing& pk, const QConvShape& s, QDwParams* p) {
+  p->groups = ceil_div(s.kh, pk.depth);
+  if (s.dh == 1) p->band = (p->groups * pk.depth - s.kh) / s.sh + 1;
+  if (p->band > s.oh) p->band = s.oh;
+  // Each row of a band has weights of its own; on small images they should not be much larger than the image.
+  const int64_t row_bytes = p->groups * pk.depth * pk.size * s.kw;
+  while (p->band > 2 && p->band * row_bytes > 3 * s.oh * s.ow) p->band--;
+  p->taps = p->groups * s.kw;
+  // The scratch of a pass should stay in L1 beside weights and outputs.
+  const int64_t column = p->groups * pk.vectors * pk.lanes() * pk.depth * pk.size * s.sw;
+  const int64_t chunk = most((s.sw > 1 ? 10240 : 24576) / column, 16);
+  p->chunk = ceil_div(s.ow, ceil_div(s.ow, chunk));
+}
+
+// Cuts the channels into blocks, each with its weights and constants.
+Status pack_blocks(const StepContext& ctx, const Packing& pk, const QConvShape& s, QDwParams* p, QDwBlock** out) {
+  p->blocks = cut_channels(pk, s.ic, nullptr);
+  QDwBlock* blocks = static_cast<QDwBlock*>(ctx.alloc->alloc(p->blocks * static_cast<int64_t>(sizeof(QDwBlock))));
+  if (!blocks) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
+  cut_channels(pk, s.ic, blocks);
+  const int64_t w_bytes = p->band * p->taps * pk.vectors * pk.bytes, lanes = pk.vectors * pk.lanes();
+  int64_t total;
+  if (!mul_ok(w_bytes, p->blocks, &total)) return fail(Code::unsupported, "%s: weights too large", ctx.loc);
+  uint8_t* w = static_cast<uint8_t*>(ctx.alloc->alloc(total));
+  int32_t* bias = static_cast<int32_t*>(ctx.alloc->alloc(lanes * p->blocks * 4));
+  float* m = static_cast<float*>(ctx.alloc->alloc(lanes * p->blocks * 4));
+  if (!w || !bias || !m) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
+  memset(w, 0, static_cast<size_t>(total));
+  memset(bias, 0, static_cast<size_t>(lanes * p->blocks) * 4);
+  memset(m, 0, static_cast<size_t>(lanes * p->blocks) * 4);
+  for (int64_t i = 0; i < p->blocks; i++) {
+    blocks[i].w = i * w_bytes, blocks[i].lanes = i * lanes;
+    pack_block(pk, *p, s, blocks[i], w, bias, m);
+  }
+  p->block = *out = blocks, p->w = w, p->bias = bias, p->m = m;
+  return Status();
+}
+
+// Where a pass puts the columns of its groups, and with them the taps of each block; the bytes of that.
+Status place_columns(const StepContext& ctx, const Packing& pk, const QConvShape& s, QDwParams* p, QDwBlock* blocks,
+                     int64_t* scratch) {
+  const int64_t span = (s.kw - 1) * s.dw + 1;
+  p->planes = s.sw < span ? s.sw : span;
+  p->reach = (span - 1) / s.sw;
+  const int64_t columns =
+      round_up(p->chunk + p->reach, 2) + 16;  // a last group of vectors reads beyond, whatever is there
+  if (!mul_ok(columns * p->planes, p->groups * pk.vectors * pk.lanes() * pk.depth * pk.size, scratch))
+    return fail(Code::unsupported, "%s: kernel too large", ctx.loc);
+  *scratch += 256;
+  int64_t* offsets = static_cast<int64_t*>(ctx.alloc->alloc(p->blocks * p->taps * 8));
+  if (!offsets) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
+  for (int64_t i = 0; i < p->blocks; i++) {
+    QDwBlock& b = blocks[i];
+    const int64_t column_bytes = b.width * pk.depth * pk.size / pk.vectors;
+    b.plane = columns * column_bytes;
+    b.vector = b.plane * p->planes;
+    b.group = b.vector * pk.vectors;
+    for (int64_t g = 0; g < p->groups; g++)
+      for (int64_t kw = 0; kw < s.kw; kw++)
+        offsets[(i * p->groups + g) * s.kw + kw] =
+            g * b.group + kw * s.dw % s.sw * b.plane + kw * s.dw / s.sw * column_bytes;
+  }
+  p->offsets = offsets;
+  return Status();
+}
+
 }  // namespace
 
 Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
@@ -152,12 +230,7 @@ Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
   Packing pk = packing_of(row->isa);
   if (row->isa == Isa::avx512vnni && s.ic == 8 && s.sw <= 2) pk.narrowest = 8;
   const int64_t channels = ceil_div(s.ic, 16) * 16;  // that are worked on
-  *p = QDwParams();
-  p->ih = s.ih, p->iw = s.iw, p->c = s.ic, p->oh = s.oh, p->ow = s.ow;
-  p->kh = s.kh, p->kw = s.kw, p->sh = s.sh, p->sw = s.sw, p->pt = s.pt, p->pl = s.pl, p->dh = s.dh, p->dw = s.dw;
-  p->zx = static_cast<int32_t>(s.zx), p->zy = static_cast<int32_t>(s.zy), p->zr = static_cast<int32_t>(s.zr);
-  p->lo = static_cast<int32_t>(s.lo), p->hi = static_cast<int32_t>(s.hi), p->mr = s.mr;
-  p->f32 = s.f32, p->residual = s.residual, p->clamped = s.lo > -128 || s.hi < 127;
+  *p = params_of(s);
   Array<double> most_sums;
   double* const sums = most_sums.alloc(s.oc) ? most_sums.data() : nullptr;
   if (!sums) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
@@ -181,64 +254,11 @@ Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
     if (row->isa == Isa::neondot) out->band.pad += 3, out->band.span += 6;  // whole groups of four rows
     return Status();
   }
-
-  p->band = 1, p->groups = 1, p->row_step = s.dh, p->blocks = 1;
   if (pk.depth) {
-    p->groups = ceil_div(s.kh, pk.depth);
-    if (s.dh == 1) p->band = (p->groups * pk.depth - s.kh) / s.sh + 1;
-    if (p->band > s.oh) p->band = s.oh;
-    // Each row of a band has weights of its own; on small images they should not be much larger than the image.
-    const int64_t row_bytes = p->groups * pk.depth * pk.size * s.kw;
-    while (p->band > 2 && p->band * row_bytes > 3 * s.oh * s.ow) p->band--;
-    p->taps = p->groups * s.kw;
-    p->blocks = cut_channels(pk, s.ic, nullptr);
-    const int64_t widest = pk.vectors * pk.lanes();
-    // The scratch of a pass should stay in L1 beside weights and outputs.
-    const int64_t column = p->groups * widest * pk.depth * pk.size * s.sw;
-    const int64_t chunk = most((s.sw > 1 ? 10240 : 24576) / column, 16);
-    p->chunk = ceil_div(s.ow, ceil_div(s.ow, chunk));
-
-    QDwBlock* blocks = static_cast<QDwBlock*>(ctx.alloc->alloc(p->blocks * static_cast<int64_t>(sizeof(QDwBlock))));
-    if (!blocks) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
-    cut_channels(pk, s.ic, blocks);
-    const int64_t w_bytes = p->band * p->taps * pk.vectors * pk.bytes, lanes = pk.vectors * pk.lanes();
-    int64_t total;
-    if (!mul_ok(w_bytes, p->blocks, &total)) return fail(Code::unsupported, "%s: weights too large", ctx.loc);
-    uint8_t* w = static_cast<uint8_t*>(ctx.alloc->alloc(total));
-    int32_t* bias = static_cast<int32_t*>(ctx.alloc->alloc(lanes * p->blocks * 4));
-    float* m = static_cast<float*>(ctx.alloc->alloc(lanes * p->blocks * 4));
-    if (!w || !bias || !m) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
-    memset(w, 0, static_cast<size_t>(total));
-    memset(bias, 0, static_cast<size_t>(lanes * p->blocks) * 4);
-    memset(m, 0, static_cast<size_t>(lanes * p->blocks) * 4);
-    for (int64_t i = 0; i < p->blocks; i++) {
-      blocks[i].w = i * w_bytes, blocks[i].lanes = i * lanes;
-      pack_block(pk, *p, s, blocks[i], w, bias, m);
-    }
-    p->block = blocks, p->w = w, p->bias = bias, p->m = m;
-    const int64_t span = (s.kw - 1) * s.dw + 1;
-    p->planes = s.sw < span ? s.sw : span;
-    p->reach = (span - 1) / s.sw;
-    int64_t scratch;
-    const int64_t columns =
-        round_up(p->chunk + p->reach, 2) + 16;  // a last group of vectors reads beyond, whatever is there
-    if (!mul_ok(columns * p->planes, p->groups * widest * pk.depth * pk.size, &scratch))
-      return fail(Code::unsupported, "%s: kernel too large", ctx.loc);
-    out->scratch = scratch + 256;
-    int64_t* offsets = static_cast<int64_t*>(ctx.alloc->alloc(p->blocks * p->taps * 8));
-    if (!offsets) return fail(Code::out_of_memory, "%s: out of memory", ctx.loc);
-    for (int64_t i = 0; i < p->blocks; i++) {
-      QDwBlock& b = blocks[i];
-      const int64_t column_bytes = b.width * pk.depth * pk.size / pk.vectors;
-      b.plane = columns * column_bytes;
-      b.vector = b.plane * p->planes;
-      b.group = b.vector * pk.vectors;
-      for (int64_t g = 0; g < p->groups; g++)
-        for (int64_t kw = 0; kw < s.kw; kw++)
-          offsets[(i * p->groups + g) * s.kw + kw] =
-              g * b.group + kw * s.dw % s.sw * b.plane + kw * s.dw / s.sw * column_bytes;
-    }
-    p->offsets = offsets;
+    QDwBlock* blocks = nullptr;
+    cut_image(pk, s, p);
+    IRK_TRY(pack_blocks(ctx, pk, s, p, &blocks));
+    IRK_TRY(place_columns(ctx, pk, s, p, blocks, &out->scratch));
   }
   p->bands = ceil_div(s.oh, p->band);
   plan_items(p->band, p->bands, p->blocks);
