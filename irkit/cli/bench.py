@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -143,11 +142,6 @@ def profile_rows(path: Path, arrays: Any, counts: Sequence[int], seconds: float,
 
 
 # ---- tables
-def _print(table: Table) -> None:
-    """In a file or a pipe, as wide as it needs to be."""
-    (out if out.is_terminal else Console(width=200, highlight=False)).print(table)
-
-
 def show_machine(report: Any) -> None:
     """What was measured on, and what else it was doing."""
     m, b = report.machine, report.build
@@ -174,7 +168,7 @@ def show_latency(rows: Sequence[dict[str, Any]]) -> None:
         more = [f"{r['load_ms']:.1f}", f"{r['first_ms']:.2f}"]
         sizes = [f"{r['peak_bytes'] / 1e6:.1f}", f"{r['file_bytes'] / 1e6:.2f}"]
         table.add_row(escape(r["model"]), str(r["threads"]), r["isa"], *times, str(r["calls"]), *more, *sizes)
-    _print(table)
+    out.print(table)
     base = max(r["base_bytes"] for r in rows) / 1e6
     out.print(f"peak MB: of the whole process, of which Python and its modules are {base:.1f}")
 
@@ -204,7 +198,7 @@ def show_profile(rows: Sequence[dict[str, Any]], top: int) -> None:
                 str(s["step"]), escape(s["layer"]), escape(s["kernel"]), *cells, f"{bound / 1e3:.1f}", s["limit"], of,
                 f"{s['saved_ns'] / 1e3:.1f}",
             )  # fmt: skip
-        _print(table)
+        out.print(table)
         show_kernels(steps)
         macs = sum(s["macs"] for s in steps)
         if total:
@@ -228,7 +222,7 @@ def show_kernels(steps: Sequence[dict[str, Any]]) -> None:
         rate = [f"{2 * macs / ns:.1f}", f"{compute / ns:.0%}" if compute else ""] if macs and ns else ["", ""]
         share = f"{ns / total:.1%}" if total else ""
         table.add_row(escape(kernel), str(len(mine)), f"{ns / 1e3:.1f}", share, *rate, f"{saved / 1e3:.1f}")
-    _print(table)
+    out.print(table)
 
 
 def show_peaks(counts: Sequence[int]) -> None:
@@ -248,5 +242,5 @@ def show_peaks(counts: Sequence[int]) -> None:
         table.add_row(f"{name}, GOP/s", *(f"{p.gops[name]:.0f}" for p in found))
     for level in found[0].gbs:
         table.add_row(f"reads from {level}, GB/s", *(f"{p.gbs[level]:.1f}" for p in found))
-    _print(table)
+    out.print(table)
     warn_of_others([p.others for p in found], "meanwhile")

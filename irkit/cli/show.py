@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib.resources import files
@@ -22,7 +23,15 @@ from irkit.ir.graph import Graph
 from irkit.ir.passes import Instrument, Pass
 from irkit.ir.types import Array
 
-out = Console(highlight=False, soft_wrap=True)
+WIDE = 200  # columns of tables in files and pipes, which have no width of their own
+
+
+def _console() -> Console:
+    own = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, soft_wrap=True, width=None if own else WIDE)
+
+
+out = _console()
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 F = TypeVar("F", bound=Callable[..., Any])
 

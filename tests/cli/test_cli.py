@@ -289,6 +289,15 @@ def test_errors_are_one_message(here, args, message):
     assert message in fails(*args)
 
 
+def test_tables_in_a_pipe_are_as_wide_as_they_need(tmp_path):
+    layer = "encoder.layers.0.attention.query_projection.activation_of_a_long_path_through_modules"
+    graph = irkit.parse(f'func @main(%x: f32[4]) {{\n  %y = relu(%x) : f32[4] loc("{layer}")\n  return(%y)\n}}\n')
+    path = irkit.compile(graph).save(tmp_path / "long.irk")
+    env = {k: v for k, v in os.environ.items() if k != "COLUMNS"}
+    args = [sys.executable, "-m", "irkit", "inspect", str(path)]
+    assert layer in subprocess.run(args, env=env, capture_output=True, text=True, check=True).stdout
+
+
 def test_import_is_light():
     """Listing targets loads neither framework."""
     code = "import irkit.cli, sys; print([m for m in ('torch', 'keras', 'PIL') if m in sys.modules])"
