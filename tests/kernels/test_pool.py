@@ -89,6 +89,17 @@ def test_nearest_moves_any_dtype(order: tuple[int, ...] | None, dtype: type) -> 
         check(resize2d, x, {"size": size, "mode": "nearest", "coords": coords}, order)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+def test_rows_of_the_same_source_in_parts_of_two_threads(isa: str) -> None:
+    """A part must not copy the row above from a part that another thread has yet to write."""
+    x = rng.normal(0, 3, (1, 16, 31, 60)).astype(np.float32)
+    attrs = {"size": (31 * 9, 300), "mode": "nearest", "coords": "asymmetric"}
+    for k in range(1, 5):  # other values each time: what was left in memory is not the answer
+        want = reference(resize2d, [k * x], attrs)
+        got = run_op(resize2d, [k * x], attrs, isa=isa, threads=2, orders={0: NHWC}, result_order=NHWC)
+        np.testing.assert_array_equal(got, want)
+
+
 def test_bilinear_has_the_bits_of_its_reference() -> None:
     x = rng.normal(0, 3, (1, 5, 9, 8)).astype(np.float32)
     for size, coords in itertools.product(((17, 3), (9, 8), (1, 1)), ("half_pixel", "align_corners", "asymmetric")):
