@@ -26,17 +26,21 @@ IRK_INLINE void finish(const Tile& t, V::F (&acc)[MR][NV]) {
     return;
   }
   const int64_t last = t.n - (NV - 1) * V::N;  // only the last vector is partly used
+  if (t.has_res) {  // all before the first store: where a masked one has spared what is loaded, the load waits for it
+    IRK_UNROLL for (int i = 0; i < MR; i++) {
+      const float* r = reinterpret_cast<const float*>(reinterpret_cast<const char*>(t.out[i] + t.col) + t.res);
+      IRK_UNROLL for (int j = 0; j < NV; j++) acc[i][j] =
+          V::add(acc[i][j], j + 1 < NV ? V::load(r + j * V::N) : V::load_n(r + j * V::N, last));
+    }
+  }
   IRK_UNROLL for (int i = 0; i < MR; i++) {
     float* y = t.out[i] + t.col;
-    const float* r = reinterpret_cast<const float*>(reinterpret_cast<const char*>(y) + t.res);
     IRK_UNROLL for (int j = 0; j < NV; j++) {
-      V::F v = acc[i][j];
+      const V::F v = vmath::clip<V>(acc[i][j], lo, hi);
       if (j + 1 < NV) {
-        if (t.has_res) v = V::add(v, V::load(r + j * V::N));
-        V::store(y + j * V::N, vmath::clip<V>(v, lo, hi));
+        V::store(y + j * V::N, v);
       } else {
-        if (t.has_res) v = V::add(v, V::load_n(r + j * V::N, last));
-        V::store_n(y + j * V::N, vmath::clip<V>(v, lo, hi), last);
+        V::store_n(y + j * V::N, v, last);
       }
     }
   }

@@ -59,12 +59,16 @@ IRK_INLINE void finish_few(const FewParams& p, const FewTile& t, V::F lo, V::F h
     return;
   }
   const int64_t last = t.n - (NV - 1) * V::N;  // columns of the last vector
-  IRK_UNROLL for (int i = 0; i < T; i++, y += p.oc) {
+  if (t.has_res) {                             // all before the first store, as in broadcast.h
     const float* r = reinterpret_cast<const float*>(reinterpret_cast<const char*>(y) + t.res);
+    IRK_UNROLL for (int i = 0; i < T; i++, r += p.oc) {
+      IRK_UNROLL for (int j = 0; j < NV; j++) acc[i][j] =
+          V::add(acc[i][j], j + 1 < NV ? V::load(r + j * V::N) : V::load_n(r + j * V::N, last));
+    }
+  }
+  IRK_UNROLL for (int i = 0; i < T; i++, y += p.oc) {
     IRK_UNROLL for (int j = 0; j < NV; j++) {
-      V::F v = acc[i][j];
-      if (t.has_res) v = V::add(v, j + 1 < NV ? V::load(r + j * V::N) : V::load_n(r + j * V::N, last));
-      v = irk::vmath::clip<V>(v, lo, hi);
+      const V::F v = irk::vmath::clip<V>(acc[i][j], lo, hi);
       if (j + 1 < NV) {
         V::store(y + j * V::N, v);
       } else {

@@ -9,11 +9,11 @@
 namespace irk {
 namespace {
 
-// The first n <= 16 * NV bytes of b, which `mask` has. In whole pieces where there are such: the output may be in place
-// of the residual, and a load that touches bytes which a masked store has spared waits for that store.
+// The first n <= 16 * NV bytes of b, which `mask` has. With a residual in pieces: the output may be in place of it, and
+// a load that touches bytes which a masked store has spared waits for that store.
 template <int NV, bool kResidual>
 IRK_INLINE void store_row(char* d, __m512i b, int64_t n, __mmask64 mask) {
-  if (kResidual && n % 8 == 0 && n < 16 * NV) {
+  if (kResidual && n < 16 * NV) {
     if (NV == 4 && n & 32) {
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(d), _mm512_castsi512_si256(b));
       b = _mm512_shuffle_i64x2(b, b, 0xee);
@@ -24,7 +24,23 @@ IRK_INLINE void store_row(char* d, __m512i b, int64_t n, __mmask64 mask) {
       b = _mm512_shuffle_i64x2(b, b, 0x39);
       d += 16;
     }
-    if (n & 8) _mm_storel_epi64(reinterpret_cast<__m128i*>(d), _mm512_castsi512_si128(b));
+    __m128i c = _mm512_castsi512_si128(b);
+    if (n & 8) {
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(d), c);
+      c = _mm_srli_si128(c, 8);
+      d += 8;
+    }
+    if (n & 4) {
+      _mm_storeu_si32(d, c);
+      c = _mm_srli_epi64(c, 32);
+      d += 4;
+    }
+    if (n & 2) {
+      _mm_storeu_si16(d, c);
+      c = _mm_srli_epi64(c, 16);
+      d += 2;
+    }
+    if (n & 1) *d = static_cast<char>(_mm_cvtsi128_si32(c));
     return;
   }
   if (NV == 4)
