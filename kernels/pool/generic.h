@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/lanes.h"
+#include "base/unroll.h"
 #include "pool/pool.h"
 #include "pool/walk.h"
 
@@ -63,23 +64,41 @@ void run_pool(void* const* bufs, const void* params, int64_t begin, int64_t end)
              });
 }
 
-// B bytes of one pixel, in a vector of GCC's vector extension: its compare-and-select is the ISA's byte maximum.
-template <int B>
+// B bytes of one pixel, in a vector of GCC's vector extension: its compare-and-select is the ISA's byte maximum. A
+// window of R rows and C columns, or any when these are 0.
+template <int B, int R = 0, int C = 0>
 void max_bytes(const irk::PoolShape& s, const int8_t* x, const irk::PoolWindow& r, const irk::PoolWindow& c,
                int8_t* y) {
   typedef int8_t Bytes __attribute__((vector_size(B)));
   Bytes acc;
   memset(&acc, -128, sizeof acc);
   const int64_t col = s.dil_w * s.inner, row = s.dil_h * s.w * s.inner;
-  for (int64_t i = 0; i < r.count; i++, x += row) {
-    const int8_t* p = x;
-    for (int64_t j = 0; j < c.count; j++, p += col) {
+  const auto taps = [&](const int8_t* p, int64_t count) IRK_LAMBDA {
+    for (int64_t j = 0; j < count; j++, p += col) {
       Bytes tap;
       memcpy(&tap, p, sizeof tap);
       acc = tap > acc ? tap : acc;
     }
+  };
+  if constexpr (R == 0) {
+    for (int64_t i = 0; i < r.count; i++, x += row) taps(x, c.count);
+  } else {
+    irk::unroll<R>([&](auto i) IRK_LAMBDA { taps(x + i * row, C); });
   }
   memcpy(y, &acc, sizeof acc);
+}
+
+// All bytes of a pixel: n of them.
+template <int B, int R, int C>
+void max_pixel(const irk::PoolShape& s, const int8_t* x, const irk::PoolWindow& r, const irk::PoolWindow& c, int8_t* y,
+               int64_t n) {
+  int64_t i = 0;
+  for (; i + B <= n; i += B) max_bytes<B, R, C>(s, x + i, r, c, y + i);
+  if constexpr (B > 16) {
+    for (; i + 16 <= n; i += 16) max_bytes<16, R, C>(s, x + i, r, c, y + i);
+    if (i < n && n >= 16) i = n - 16, max_bytes<16, R, C>(s, x + i, r, c, y + i), i = n;  // some of them once more
+  }
+  for (; i < n; i++) max_bytes<1>(s, x + i, r, c, y + i);
 }
 
 template <int B>
@@ -89,11 +108,12 @@ void run_max_bytes(void* const* bufs, const void* params, int64_t begin, int64_t
   int8_t* y = static_cast<int8_t*>(bufs[1]);
   each_pixel(s, irk::kPoolBlock, begin, end,
              [&](int64_t from, const irk::PoolWindow& r, const irk::PoolWindow& c, int64_t to, int64_t n) {
-               int64_t i = 0;
-               for (; i + B <= n; i += B) max_bytes<B>(s, x + from + i, r, c, y + to + i);
-               if constexpr (B > 16)
-                 for (; i + 16 <= n; i += 16) max_bytes<16>(s, x + from + i, r, c, y + to + i);
-               for (; i < n; i++) max_bytes<1>(s, x + from + i, r, c, y + to + i);
+               // The loops over a window's taps take longer than its taps. Small devices have no room for more code.
+               if constexpr (B > 16) {
+                 if (r.count == 3 && c.count == 3) return max_pixel<B, 3, 3>(s, x + from, r, c, y + to, n);
+                 if (r.count == 2 && c.count == 2) return max_pixel<B, 2, 2>(s, x + from, r, c, y + to, n);
+               }
+               max_pixel<B, 0, 0>(s, x + from, r, c, y + to, n);
              });
 }
 
