@@ -143,8 +143,9 @@ int64_t rows_per_block(const QConvParams& p, int64_t rows, int64_t threads) {
   int64_t best = 0, best_cost = 0;
   for (int64_t turns = 1; best == 0 || turns <= ceil_div(blocks, threads) + 2; turns++) {
     const int64_t even = ceil_div(p.pixels, turns * threads);
-    if (even > 2 * rows) continue;
-    const int64_t sizes[2] = {even, round_up(even, 32)};
+    // The shortest blocks are so for their depth; equal tiles for all threads are worth more than that.
+    if (even > (rows == 2 * kTile ? 4 : 2) * rows) continue;
+    const int64_t sizes[2] = {round_up(even, kTile), round_up(even, 2 * kTile)};
     for (const int64_t size : sizes) {
       const int64_t cost = ceil_div(ceil_div(p.pixels, size), threads) * cost_of_rows(size);
       if (best == 0 || cost < best_cost) best = size, best_cost = cost;
