@@ -122,7 +122,9 @@ IRK_API int irk_output_count(const irk_model* model);
 IRK_API irk_code irk_input(const irk_model* model, int index, irk_tensor* out, irk_error* err);
 IRK_API irk_code irk_output(const irk_model* model, int index, irk_tensor* out, irk_error* err);
 
-/* Threads of a call: what was asked for, or fewer when the system gives no more. */
+/* Threads of a call: what was asked for, or fewer when the system gives no more. Work is cut for the threads that a
+ * model is loaded with: with more of them set later, results are the same, but some steps can't be split as well, so
+ * load with the most that will be wanted and set fewer. */
 IRK_API int irk_threads(const irk_model* model);
 IRK_API irk_code irk_set_threads(irk_model* model, int threads, irk_error* err); /* 1 to 256 */
 IRK_API const char* irk_isa(const irk_model* model);
