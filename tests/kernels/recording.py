@@ -48,7 +48,9 @@ class Recorder:
         self.cases: dict[bytes, Case] = {}
         self.plans: set[bytes] = set()
 
-    def load_plan(self, plan: str, consts: dict[str, Array], isa: str | None = None, threads: int = 0) -> Any:
+    def load_plan(
+        self, plan: str, consts: dict[str, Array], isa: str | None = None, threads: int = 0, choose: Any = None
+    ) -> Any:
         """As _native.load_plan."""
         key = _digest(plan.encode(), *(part for name, a in sorted(consts.items()) for part in (name.encode(), a)))
         model = RecordedModel(self, key, plan, consts, isa, threads)
