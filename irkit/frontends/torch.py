@@ -28,6 +28,17 @@ from irkit.ir.graph import Graph, Value, const_array
 from irkit.ir.types import DType, TensorType
 
 _FAMILIES = (torch_nn, torch_math, torch_shape)  # importing them fills HANDLERS
+# Results are new tensors, never views of the operands.
+_FRESH = {
+    "aten.conv1d.default", "aten.conv1d.padding", "aten.conv2d.default", "aten.conv2d.padding",
+    "aten.conv_transpose2d.input", "aten.batch_norm.default", "aten.linear.default", "aten.cat.default",
+    "aten.max_pool2d.default", "aten.avg_pool2d.default",
+}  # fmt: skip
+_POINTWISE = {
+    "aten.add.Tensor", "aten.mul.Tensor", "aten.relu.default", "aten.relu6.default", "aten.hardtanh.default",
+    "aten.silu.default", "aten.hardswish.default", "aten.hardsigmoid.default", "aten.sigmoid.default",
+    "aten.leaky_relu.default", "aten.elu.default",
+}  # fmt: skip
 _FOLD = 4096  # elements of a constant that may always be computed here
 _PARAMS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 
@@ -119,7 +130,7 @@ def _export(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, An
 
 def _decompose(program: ExportedProgram) -> ExportedProgram:
     """Functional form without in-place writes; operations that have no handler are decomposed."""
-    targets = {n.target for n in program.graph.nodes if n.op == "call_function"}
+    targets = {_pure(n) for n in program.graph.nodes if n.op == "call_function"}
     overloads = [t for t in targets if isinstance(t, torch._ops.OpOverload)]
     if all(str(t) in HANDLERS and not t._schema.is_mutable for t in overloads):
         return program
@@ -130,6 +141,28 @@ def _decompose(program: ExportedProgram) -> ExportedProgram:
             {k: v for k, v in table.items() if str(k) not in HANDLERS}
         )
         return functional
+
+
+def _pure(node: torch.fx.Node) -> Any:
+    """What a node does, without writing in place where that can't be seen: relu for a relu_ of a tensor just made that
+    nothing else reads later. Most networks write in no other way, and decomposing takes PyTorch a long time."""
+    target = node.target
+    if not isinstance(target, torch._ops.OpOverload) or not target._schema.is_mutable:
+        return target
+    written = [k for k, a in enumerate(target._schema.arguments) if a.alias_info is not None and a.alias_info.is_write]
+    name, _, overload = str(target).removeprefix("aten.").partition(".")
+    twin = getattr(getattr(torch.ops.aten, name.removesuffix("_"), None), overload, None)
+    source = node.args[0] if node.args else None
+    if written != [0] or twin is None or not name.endswith("_") or not isinstance(source, torch.fx.Node):
+        return target
+    if (
+        len({n.meta["val"].dtype for n in (node, *node.all_input_nodes) if isinstance(n.meta.get("val"), torch.Tensor)})
+        > 1
+    ):
+        return target  # the result would be of another type
+    made = source.op == "call_function" and str(_pure(source)) in _FRESH | _POINTWISE
+    alone = all(u is node or (u < node and str(_pure(u)) in _FRESH | _POINTWISE) for u in source.users)
+    return twin if made and alone else target
 
 
 # ---- the walk
@@ -192,7 +225,7 @@ class _Importer:
         return arg
 
     def call(self, node: torch.fx.Node) -> None:
-        b, target = self.b, node.target
+        b, target = self.b, _pure(node)
         b.loc = _module_path(node)
         fake = node.meta.get("val")
         if target is operator.getitem:
@@ -242,7 +275,7 @@ class _Importer:
         """Puts into ``known`` what an operation gives that depends on no input of the model: aten.arange, masks and
         tables built in forward, weights computed from other weights. Returns a name for it, and how many elements the
         constants have that it is made of."""
-        target = node.target
+        target = _pure(node)
         if not isinstance(target, torch._ops.OpOverload) or torch.Tag.nondeterministic_seeded in target.tags:
             return "", 0
         sources = [self._constant(n) for n in node.all_input_nodes]

@@ -155,6 +155,72 @@ def test_what_depends_on_no_input_becomes_constants():
     assert not {"sin", "cumsum", "batch_norm"} & {op.name for op in graph}
 
 
+def test_usual_in_place_writes_are_taken_as_they_are(monkeypatch):
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bn = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+
+        def forward(self, x):
+            y = nn.functional.silu(self.bn(self.conv(x)), inplace=True)
+            z = self.conv(y)  # reads y before it is written again
+            y += x
+            return nn.functional.relu(y, inplace=True) * z
+
+    model, x = Block().eval(), torch.randn(1, 3, 6, 6)
+    want = model(x.clone()).detach().numpy()
+
+    def refuse(*_):
+        raise AssertionError("decomposed")
+
+    monkeypatch.setattr(torch.export.ExportedProgram, "run_decompositions", refuse)
+    np.testing.assert_allclose(evaluate(from_torch(model, x), x.numpy()), want, rtol=1e-4, atol=1e-5)
+
+
+def _of_an_input(x):
+    y = x.relu_()
+    return x + y
+
+
+def _read_later(x):
+    y = x + 1
+    z = y.relu_()
+    return y * 2 + z
+
+
+def _through_a_view(x):
+    y = x + 1
+    v = y[0]
+    y.relu_()
+    return v - 1
+
+
+def _of_a_view(x):
+    y = x * 2
+    y.view(-1).relu_()
+    return y
+
+
+def _of_another_dtype(x):
+    y = x + 1
+    y *= torch.full((3,), 2, dtype=torch.int64)
+    return y
+
+
+def _twice(x):
+    y = x + 1
+    z = y.relu_()
+    z += 1
+    return y + z
+
+
+@pytest.mark.parametrize("fn", [_of_an_input, _read_later, _through_a_view, _of_a_view, _of_another_dtype, _twice])
+def test_writes_that_others_see(fn):
+    x = torch.linspace(-3, 3, 6).reshape(2, 3)
+    graph = from_torch(Fn(fn).eval(), x.clone())
+    np.testing.assert_allclose(evaluate(graph, x.numpy()), fn(x.clone()).numpy(), rtol=1e-6)
+
+
 def test_all_unsupported_operations_in_one_report():
     class Bad(nn.Module):
         def __init__(self):
