@@ -140,13 +140,19 @@ def measure(
                     }
                     for engine, (told, turns) in group(here, settings, tell).items():
                         row = {"model": name, "precision": precision, "threads": n, "engine": engine}
-                        with np.load(Path(answers) / f"{engine}.npz") as y:
-                            close = None if wanted is None else cosine(_first(wanted), y["arr_0"])
-                        size = sum((folder / f"{name}{s}").stat().st_size for s in FILES[engine][precision])
-                        more = {"version": told[0]["version"], "file_bytes": size, "cosine": close}
-                        rows.append({**row, **summary(told, turns), **more})
+                        rows.append({**row, **summary(told, turns), **_about(folder, row, told, answers, wanted)})
                     tell(f"{name} {precision}, {n} thread(s): {_line(rows, name, precision, n)}")
     return rows
+
+
+def _about(
+    folder: Path, row: dict[str, Any], told: Sequence[dict[str, Any]], answers: str, wanted: Any
+) -> dict[str, Any]:
+    """Version, size of the files, and how close the answer is to ours."""
+    with np.load(Path(answers) / f"{row['engine']}.npz") as y:
+        close = None if wanted is None else cosine(_first(wanted), y["arr_0"])
+    files = (folder / f"{row['model']}{s}" for s in FILES[row["engine"]][row["precision"]])
+    return {"version": told[0]["version"], "file_bytes": sum(f.stat().st_size for f in files), "cosine": close}
 
 
 def _jobs(
