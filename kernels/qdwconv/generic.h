@@ -16,8 +16,10 @@ void qdw_run(void* const* bufs, const void* params, int64_t begin, int64_t end) 
   char* y = static_cast<char*>(bufs[5]);
   char* scratch = static_cast<char*>(bufs[6]);
   const int64_t row_bytes = p.taps * Ops::kVectors * Ops::kVectorBytes;  // weights of one row of the band
-  int64_t block = begin % p.blocks, band = begin / p.blocks % p.bands, n = begin / p.blocks / p.bands;
+  const int64_t inner = p.across ? p.blocks : p.bands, outer = p.across ? p.bands : p.blocks;
   for (int64_t item = begin; item < end; item++) {
+    const int64_t i = item % inner, o = item / inner % outer, n = item / inner / outer;
+    const int64_t block = p.across ? i : o, band = p.across ? o : i;
     const QDwBlock& b = p.block[block];
     const int64_t* offsets = p.offsets + block * p.taps;
     const int8_t* image = x + n * p.ih * p.iw * p.c + b.c0;
@@ -38,13 +40,6 @@ void qdw_run(void* const* bufs, const void* params, int64_t begin, int64_t end) 
       int64_t at = ((n * p.oh + y0) * p.ow + x0) * p.c + b.c0;
       for (int64_t oh = y0; oh < y1; oh++, at += p.ow * p.c, w += row_bytes)
         Ops::outputs(p, b, offsets, scratch, w, count, y + at * (p.f32 ? 4 : 1), res ? res + at : nullptr);
-    }
-    if (++block == p.blocks) {
-      block = 0;
-      if (++band == p.bands) {
-        band = 0;
-        n++;
-      }
     }
   }
 }

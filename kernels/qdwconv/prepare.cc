@@ -262,6 +262,9 @@ Status irk_prepare_qdwconv(StepContext& ctx, PreparedStep* out) {
   }
   p->bands = ceil_div(s.oh, p->band);
   plan_items(p->band, p->bands, p->blocks);
+  // Threads share out the channels where weights are larger than what they make: each then reads its part of them.
+  const int64_t bytes = p->blocks * p->band * p->taps * pk.vectors * pk.bytes;
+  p->across = ctx.threads < 2 || ctx.band_rows > 0 || p->blocks < 2 * ctx.threads || bytes < 2 * s.oh * s.ow * s.ic;
   return Status();
 }
 

@@ -35,6 +35,7 @@ struct QDwParams {
   int64_t taps;      // groups * kw
   int64_t chunk;     // output columns per pass
   int64_t blocks;
+  bool across;  // items go through all blocks of a band before the next band; else through all bands of a block
   const QDwBlock* block;
   int64_t planes;          // of columns: stride, or less
   int64_t reach;           // columns of a plane that taps read beyond the first

@@ -81,6 +81,13 @@ def test_geometry(xs: tuple[int, ...], kernel: tuple[int, int], attrs: dict[str,
     run(rng, xs, kernel, zero=zero, lo=-20, hi=50, **attrs)
 
 
+@pytest.mark.parametrize("channels", [520, 1152])
+def test_threads_share_channels_of_small_images(channels: int) -> None:
+    """Weights are larger than the image: threads go through all rows of their channels."""
+    rng = np.random.default_rng(channels)
+    run(rng, (3, channels, 7, 7), (5, 5), zero=3, threads=(1, 2, 3), pads=(2, 2, 2, 2))
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_random_layers(seed: int) -> None:
     rng = np.random.default_rng(seed)
