@@ -176,7 +176,7 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
 #if defined(__x86_64__)
   const bool tiled = row->isa == Isa::amx;
   if (tiled) {
-    IRK_TRY(qconv_plan_tiles(ctx, p));
+    IRK_TRY(qconv_plan_tiles(ctx, s.band > 0, p));
     kpad = p->steps * p->tiled.depth;
   }
 #else
@@ -206,7 +206,9 @@ Status qconv_build(StepContext& ctx, const QConvShape& s, bool linear, PreparedS
   bool liftable = true;
   const bool may_low = !s.residual && qconv_may_be_low(s, row->isa);
   // Tile by tile: weights are in the cache when they are packed.
-  const QWeightForm form = {row->isa, p->nr, row->kr, pk.vec, pk.size, pk.paired, kpad, last_width};
+  const QWeightForm form = {row->isa, p->nr,      row->kr,
+                            pk.vec,   pk.size,    pk.paired,
+                            kpad,     last_width, tiled && p->tiled.way == QTilePlan::sliced};
   for (int64_t tile = 0; tile < p->tiles * s.groups; tile++) {
     const int64_t g = tile / p->tiles, t = tile % p->tiles, width = form.width(*p, t);
     const int64_t begin = g * p->ocg + t * p->nr, n = least(p->nr, p->ocg - t * p->nr);

@@ -59,11 +59,11 @@ void pack_words(const QWeightForm& form, int64_t width, const void* src, int64_t
                 uint8_t* dst) {
   constexpr int64_t kLine = 16;  // read of a channel at a time: all of a cache line
   const char* from = static_cast<const char*>(src);
-  const int64_t step = 4 * width;
+  const int64_t step = form.word_step(width);
   for (int64_t i = 0; i < words; i += kLine) {
     const int64_t count = min64(words - i, kLine);
     for (int64_t c = 0; c < n; c += 4)  // four channels stay together
-      turn_words(from + c * row + 4 * i, row, min64(n - c, 4), count, dst + i * step + 4 * form.place(width, c), step);
+      turn_words(from + c * row + 4 * i, row, min64(n - c, 4), count, dst + i * step + form.word_at(width, c), step);
   }
 }
 
@@ -71,12 +71,13 @@ void pack_words(const QWeightForm& form, int64_t width, const void* src, int64_t
 void pack_piece(const QWeightForm& form, int64_t width, const QPiece& piece, const int8_t* src, int64_t row, int64_t n,
                 uint8_t* dst) {
   const int64_t words = piece.to % 4 == 0 ? piece.count / 4 : 0;
-  pack_words(form, width, src + piece.from, row, n, words, dst + piece.to * width);
+  const int64_t step = form.word_step(width);
+  pack_words(form, width, src + piece.from, row, n, words, dst + piece.to / 4 * step);
   for (int64_t c = 0; c < n; c++) {
-    uint8_t* const at = dst + 4 * form.place(width, c);
+    uint8_t* const at = dst + form.word_at(width, c);
     for (int64_t i = 4 * words; i < piece.count; i++) {
       const int64_t k = piece.to + i;
-      at[k / 4 * 4 * width + k % 4] = static_cast<uint8_t>(src[c * row + piece.from + i]);
+      at[k / 4 * step + k % 4] = static_cast<uint8_t>(src[c * row + piece.from + i]);
     }
   }
 }

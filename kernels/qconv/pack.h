@@ -14,6 +14,7 @@ struct QWeightForm {
   bool paired;         // tiles of two or four vectors interleave their channels
   int64_t kpad;        // depth, padded
   int64_t last_width;  // channels of a group's last tile, padded
+  bool apart;          // a tile's vectors of channels lie one after the other, each with all its depths
 
   int64_t width(const QConvParams& p, int64_t tile) const { return tile == p.tiles - 1 ? last_width : nr; }
   // Position of channel c in a tile of `width` channels.
@@ -21,6 +22,12 @@ struct QWeightForm {
     const int64_t vectors = width / vec;
     if (!paired || vectors == 1) return c;
     return c / 4 % vectors * vec + c / (4 * vectors) * 4 + c % 4;
+  }
+  // Bytes from one word of 4 depths of a channel to the next, and of its first from the tile's begin.
+  int64_t word_step(int64_t width) const { return 4 * (apart ? vec : width); }
+  int64_t word_at(int64_t width, int64_t c) const {
+    const int64_t at = place(width, c);
+    return apart ? at / vec * vec * kpad + at % vec * 4 : 4 * at;
   }
 };
 

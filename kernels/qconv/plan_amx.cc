@@ -15,7 +15,10 @@ constexpr int64_t kTile = 16;     // rows of a tile
 constexpr int64_t kStep = 64;     // most bytes of a row that a step takes
 constexpr int64_t kFewRows = 96;  // with fewer rows per block the weights are read too often
 constexpr int64_t kWideSteps = 4, kWideStepsResidual = 8;
-constexpr int64_t kMostPlanes = 1 << 20;  // bytes of a block's planes
+constexpr int64_t kLargeWeights = 256 << 10;
+constexpr int64_t kSliceBytes = 26 << 10, kSums = 128 << 10;                    // of all rows in L1; in L2
+constexpr int64_t kSlicedWidth = 64, kTileSums = 4 * kTile * kSlicedWidth * 4;  // channels; bytes of their sums
+constexpr int64_t kMostPlanes = 1 << 20;                                        // bytes of a block's planes
 
 // Contiguous runs of a row, each cut into equal steps.
 struct Runs {
@@ -46,6 +49,12 @@ double cost_of(const QConvParams& p, Way way) {
   double cost = 16.0 * static_cast<double>(r.steps() * ceil_div(p.ocg, kTile));
   if (way == Way::gather) cost += 3.0 * kTile * static_cast<double>(p.merge_kw ? p.kh : p.kh * p.kw);
   return cost;
+}
+
+// Few rows and weights that the caches won't keep until the next call.
+bool may_slice(const QConvParams& p, bool banded) {
+  return !banded && p.groups == 1 && p.pixels > 2 * kTile && p.pixels <= 4 * kTile && p.ic % kStep == 0 &&
+         p.oc % kSlicedWidth == 0 && p.k * p.oc >= kLargeWeights && !p.f32;
 }
 
 Way way_of(const QConvParams& p) {
@@ -185,9 +194,18 @@ Status plan_interleaving(StepContext& ctx, const QConvParams& p, QTilePlan* q) {
 
 }  // namespace
 
-Status qconv_plan_tiles(StepContext& ctx, QConvParams* out) {
+Status qconv_plan_tiles(StepContext& ctx, bool banded, QConvParams* out) {
   QConvParams& p = *out;
   QTilePlan& q = p.tiled;
+  if (may_slice(p, banded)) {
+    q.way = Way::sliced;
+    q.depth = kStep, q.pieces = 1;
+    p.steps = p.k / kStep;
+    p.nr = kSlicedWidth;
+    q.slices = ceil_div(p.pixels * p.k, kSliceBytes);
+    q.group = q.slices == 1 ? 2 : kSums / kTileSums;
+    return Status();
+  }
   Way way = way_of(p);
   if (way != Way::in_place && way != Way::gather && !shape_planes(p, way, &q)) way = Way::gather;
   const Runs r = runs_of(p, way);
@@ -225,6 +243,13 @@ void qconv_plan_blocks(int64_t band, int64_t threads, QConvParams* out, int64_t*
   QConvParams& p = *out;
   QTilePlan& q = p.tiled;
   const bool planes = q.planes(), gather = q.way == Way::gather;
+  if (q.way == Way::sliced) {
+    p.block_rows = p.pixels, p.m_blocks = 1;
+    q.at_copy = 0;
+    q.at_line = p.pixels * ceil_div(p.steps, q.slices) * kStep;
+    *scratch = q.at_line + least(q.group, p.tiles) * kTileSums;
+    return;
+  }
   int64_t copy;
   if (planes) {
     q.block_lines = band ? band : lines_per_block(p, q, qconv_shares_columns(p, threads) ? 1 : threads);

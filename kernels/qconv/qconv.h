@@ -7,6 +7,7 @@
 //             padding and alignment questions.
 //  rows.h     hands the kernel a pointer per row of the product, into the input itself where that is possible.
 //  amx_rows.h gives tiles of rows that lie equally far apart: see QTilePlan.
+//  amx_sliced.h copies few rows tile by tile, slice by slice of the depth, where the weights are large.
 //
 // Zero point of the input: sum (x - zx) * w = sum x * w - zx * sum w, exact in int32, folded into the bias. Padding is
 // the zero point, so the correction is the same for every pixel. Kernels that need unsigned bytes use x + 128 and the
@@ -83,7 +84,8 @@ struct QTilePlan {
     merged,       // taps of a kernel row are contiguous
     separate,     // each tap by itself
     interleaved,  // few channels, strided: a pixel holds all phases, and taps are contiguous
-    gather        // rows are made contiguous in the scratch
+    gather,       // rows are made contiguous in the scratch
+    sliced        // tiles of rows are made contiguous in the scratch: see amx_sliced.h
   } way;
   bool planes() const { return way == merged || way == separate || way == interleaved; }
   int64_t depth;  // up to 64, a multiple of 4
@@ -101,7 +103,8 @@ struct QTilePlan {
   int32_t* pick_from;
   int64_t block_lines, image_blocks;  // output lines per block, blocks per image
   int64_t line_tiles;                 // tiles of a line; 0: they go on from line to line
-  // In the scratch: rows' residuals, addresses of tiles, dropped outputs, planes, one line.
+  int64_t slices, group;              // of the depth; tiles of columns whose sums are kept
+  // In the scratch: rows' residuals, addresses of tiles, dropped outputs, planes or rows, one line or sums.
   int64_t at_from, at_tiles, at_spoilt, at_copy, at_line;
 };
 
@@ -156,7 +159,7 @@ inline bool qconv_shares_columns(const QConvParams& p, int64_t threads) {
 
 // For amx.cc, before and after the sizes of the packed weights are known. band: output rows of an item, 0 for any.
 // threads: blocks are such that so many of them get equal shares.
-Status qconv_plan_tiles(StepContext& ctx, QConvParams* p);
+Status qconv_plan_tiles(StepContext& ctx, bool banded, QConvParams* p);
 QPiece qconv_piece(const QConvParams& p, int64_t i);
 // About how long an item of so many rows and columns takes.
 double qconv_tiles_ns(const QConvParams& p, double rows, double columns);

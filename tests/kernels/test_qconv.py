@@ -125,6 +125,33 @@ def test_several_blocks(xs: tuple[int, ...], ws: tuple[int, ...], attrs: dict[st
         check("qconv", qconv2d, x, w, bias, residual, threads=(1, 2, 3, 8), quant=quant, **attrs)
 
 
+FEW_ROWS = [
+    ((1, 512, 7, 7), (512, 512, 1, 1), {}),
+    ((1, 1088, 5, 7), (256, 1088, 1, 1), {}),  # slices of 8 and 9 steps
+    ((1, 1024, 6, 6), (576, 1024, 1, 1), {}),  # two groups of columns, each slice by slice
+    ((1, 128, 8, 8), (256, 128, 3, 3), {"pads": (1, 1, 1, 1)}),
+    ((1, 64, 15, 13), (512, 64, 3, 3), {"pads": (1, 0, 1, 2), "strides": (2, 2)}),
+    ((2, 192, 6, 7), (320, 192, 3, 2), {"pads": (2, 1, 1, 0), "dilation": (2, 1), "strides": (1, 2)}),
+]
+
+
+@pytest.mark.parametrize("xs, ws, attrs", FEW_ROWS)
+def test_few_rows_and_large_weights(xs: tuple[int, ...], ws: tuple[int, ...], attrs: dict[str, Any]) -> None:
+    rng = np.random.default_rng(xs[1])
+    x, w, bias = qtensor(rng, xs, zero=-7), qweights(rng, ws), rng.integers(-5000, 5000, ws[0]).astype(np.int32)
+    shape = qconv2d.fn(x, w, bias, quant=Y, **attrs).shape
+    assert 32 < shape[0] * shape[2] * shape[3] <= 64 and w.data.size >= 1 << 18
+    r, r_low = qtensor(rng, shape, 0.3, -4), qtensor(rng, shape, 0.3, -128)
+    low, wide = Quant.per_tensor(9.0, -128), Quant.per_tensor(1e-8, 127)
+    best = (ISAS[-1],)
+    for residual, quant in ((None, Y), (None, low), (r, low), (r_low, low), (r, wide), (None, wide), (None, None)):
+        check("qconv", qconv2d, x, w, bias, residual, isas=best, threads=(1, 2, 3), quant=quant, **attrs)
+    check("qconv", qconv2d, x, w, None, isas=best, quant=Y, lo=-50, hi=90, **attrs)
+    op = layer(qconv2d, x, w, bias, r, quant=Y, **attrs)
+    want = qconv2d.fn(x, w, bias, r, quant=Y, **attrs)
+    check_guarded("qconv", op, {op.operand("x"): x.data, op.operand("residual"): r.data}, want, ISAS[-1])
+
+
 @pytest.mark.parametrize("ic", [16, 32, 48, 80, 96, 160])
 @pytest.mark.parametrize("oc", [8, 16, 24, 29])
 def test_rows_read_in_place(ic: int, oc: int) -> None:
