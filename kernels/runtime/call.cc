@@ -207,10 +207,11 @@ Status Model::run_steps(Context* c, const RunOptions& options) {
   const CallCount counted;
   const bool pool = gain_ > 0 && counted.share(threads) > 1 && pool_acquire(threads, gain_, alone_);
   Status status;
+  void* const* const all = c->bufs.data();
   for (int64_t i = 0; i < steps_.size(); i++) {
     const Step& s = steps_[i];
     const PreparedStep& k = s.prepared;
-    void* const* bufs = &c->bufs[s.bufs];
+    void* const* bufs = all + s.bufs;
     if (pool && s.threads > 1 && c->row[i] > 0) {
       const int64_t count = options.trace ? 1 : c->row[i];
       pool_run(&c->works[i], count, counted.share(threads), options.step_ns ? options.step_ns + i : nullptr);
