@@ -208,19 +208,19 @@ Status Model::run_steps(Context* c, const RunOptions& options) {
   const bool pool = gain_ > 0 && counted.share(threads) > 1 && pool_acquire(threads, gain_, alone_);
   Status status;
   void* const* const all = c->bufs.data();
+  const bool each = options.trace || options.step_ns;
   for (int64_t i = 0; i < steps_.size(); i++) {
     const Step& s = steps_[i];
     const PreparedStep& k = s.prepared;
     void* const* bufs = all + s.bufs;
-    if (pool && s.threads > 1 && c->row[i] > 0) {
-      const int64_t count = options.trace ? 1 : c->row[i];
-      pool_run(&c->works[i], count, counted.share(threads), options.step_ns ? options.step_ns + i : nullptr);
-      if (options.trace) options.trace(options.trace_user, i, bufs + plan_.steps[i].n_in);
-      i += count - 1;
-      continue;
-    }
     const int64_t start = options.step_ns ? now_ns() : 0;
-    if (s.host) {
+    if (pool && s.threads > 1 && c->row[i] > 0) {
+      // One by one where each step's time is wanted: in a row, threads run ahead of one that is late, and what they do
+      // then seems to take no time.
+      const int64_t count = each ? 1 : c->row[i];
+      pool_run(&c->works[i], count, counted.share(threads));
+      i += count - 1;
+    } else if (s.host) {
       if (s.host(s.host_user, bufs) != 0) {
         status = fail(Code::internal, "step %lld (%.32s, '%.80s'): the host's function failed", ll(i),
                       plan_.steps[i].family, plan_.steps[i].name);

@@ -174,9 +174,8 @@ int share_of(int threads) {
 }
 
 // The steps of the job, as thread `self` of `threads`; the caller is thread 0.
-void work_through(int self, int threads, int64_t* ns) {
+void work_through(int self, int threads) {
   Pool& p = g_pool;
-  int64_t start = ns ? now_ns() : 0;
   for (int64_t i = 0; i < p.count; i++) {
     const Work& w = p.steps[i];
     const Cut c = cut(w, threads);
@@ -193,10 +192,6 @@ void work_through(int self, int threads, int64_t* ns) {
         w.ns < 1e15 ? static_cast<int64_t>(w.ns) / threads : INT64_C(1000000000000000), [&] { return part.complete(); },
         [&] { part.others(); });
     if (c.threads > 1) p.helped += w.ns * (1 - part.share());
-    if (!ns) continue;
-    const int64_t now = now_ns();
-    ns[i] += now - start;
-    start = now;
   }
 }
 
@@ -221,7 +216,7 @@ void* worker(void* arg) {
           }
         }
         if (!p.state.compare_exchange_strong(s, s + 1, std::memory_order_acquire)) continue;
-        work_through(self, threads_of(s), nullptr);
+        work_through(self, threads_of(s));
         p.state.fetch_sub(1, std::memory_order_seq_cst);
         tell_caller();
       }
@@ -345,16 +340,13 @@ void pool_release() {
 
 int64_t pool_wakes() { return g_pool.wakes.load(std::memory_order_relaxed); }
 
-void pool_run(const Work* steps, int64_t count, int threads, int64_t* ns) {
+void pool_run(const Work* steps, int64_t count, int threads) {
   Pool& p = g_pool;
   const int most = p.workers.load(std::memory_order_relaxed) + 1;
   if (threads > most) threads = most;
   if (threads < 2 || p.since < p.rest_until) {  // a rest that an earlier job of this call began
-    for (int64_t i = 0; i < count; i++) {
-      const int64_t start = ns ? now_ns() : 0;
-      if (steps[i].items > 0) steps[i].fn(steps[i].bufs, steps[i].params, 0, steps[i].items);
-      if (ns) ns[i] += now_ns() - start;
-    }
+    for (const Work* w = steps; w < steps + count; w++)
+      if (w->items > 0) w->fn(w->bufs, w->params, 0, w->items);
     return;
   }
   if (p.before + static_cast<uint64_t>(p.count + count) >= kMostSteps) {
@@ -373,7 +365,7 @@ void pool_run(const Work* steps, int64_t count, int threads, int64_t* ns) {
   p.state.store(static_cast<uint64_t>(job) << 32 | static_cast<uint64_t>(threads) << 16 | kOpen,
                 std::memory_order_seq_cst);
   wake_sleepers();
-  work_through(0, threads, ns);
+  work_through(0, threads);
   p.state.fetch_and(~kOpen, std::memory_order_acq_rel);
   wait_for_workers(0, [&] { return !(p.state.load(std::memory_order_acquire) & kInside); }, [] {});
 }

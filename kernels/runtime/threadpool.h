@@ -51,7 +51,7 @@ bool leave_cpu(int cpu);
 int64_t pool_wakes();
 
 // Runs `count` steps, one after the other, on `threads` threads including this one, or fewer. The caller has acquired
-// the pool. Adds the time of each step to ns[i], unless that is null.
-void pool_run(const Work* steps, int64_t count, int threads, int64_t* ns = nullptr);
+// the pool.
+void pool_run(const Work* steps, int64_t count, int threads);
 
 }  // namespace irk
