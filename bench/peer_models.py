@@ -9,7 +9,8 @@
     executorch   NAME.pte, NAME.int8.pte; needs executorch
     ncnn         NAME.ncnn.param, NAME.ncnn.bin; needs pnnx
     mnn          NAME.mnn, NAME.int8.mnn (weights only); needs MNN, and NAME.onnx
-    deepsparse   NAME.ds.onnx, NAME.int8.ds.onnx; needs onnx, onnxruntime, and NAME.onnx
+    deepsparse   NAME.ds.onnx, NAME.int8.ds.onnx; needs onnx, onnxruntime (as for onnx: DeepSparse itself wants an older
+                 onnx, which ONNX Runtime's quantizer refuses), and NAME.onnx
 
 The sets of packages don't agree on their dependencies: give each an environment of its own. Int8 is what each engine's
 own tool makes of eight random inputs: static, int8 weights by channel where it can. Existing files are kept. A network
