@@ -14,22 +14,21 @@ from irkit.backend.kernel import Step
 from irkit.backend.plan import make_plan
 from irkit.backend.select import select
 from irkit.backend.table import Plan, join
-from irkit.backend.tuning import MIN_ROUNDS, WORTH, Clock, call_times, step_times
+from irkit.backend.tuning import MIN_ROUNDS, WORTH, Clock, call_times, check_limit, step_times
 from irkit.errors import InputError
 from irkit.ir.graph import Graph
 from irkit.ir.types import Array
 from irkit.target import Target, host_arch
 
+MOST_DENSITY = 0.6  # of weights for which sparse storage is tried: on no CPU do more non-zeros win
 
-def check_seconds(seconds: object, target: Target) -> None:
+
+def check_seconds(seconds: float, target: Target) -> None:
     """InputError for a time limit that is none, or when this machine can't tell how fast the target is."""
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds <= 3600:
-        raise InputError(f"tune: expected a number of seconds from 0 to 3600, got {seconds!r}")
+    check_limit(seconds, "tune: expected a number of seconds")
     if seconds and target.arch != host_arch():
         raise InputError(f"tune: target {target} can't be measured here, on {host_arch()}; compile there, or without")
 
-
-MOST_DENSITY = 0.6  # of weights for which sparse storage is tried: on no CPU do more non-zeros win
 
 Lowered = Callable[[Mapping[str, Any]], Graph]  # the graph in the form that plans are made of; options of ``sparsify``
 

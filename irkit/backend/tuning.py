@@ -69,8 +69,7 @@ def tune(
     clock: Clock = time.monotonic,
 ) -> Tuning:
     """See :func:`irkit.tune`. ``clock``: seconds since some moment."""
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds <= 3600:
-        raise InputError(f"seconds: expected a number from 0 to 3600, got {seconds!r}")
+    check_limit(seconds, "seconds: expected a number")
     count = default_threads() if threads is None else check_threads(threads)
     start = clock()
     seen: list[int] = []  # the plan's digest
@@ -106,6 +105,12 @@ def tune(
         steps = tuple(replace(s, chosen=c) for s, c in zip(measured, p, strict=True))
         return Tuning(model, before, int(after), steps, file if kept else None)
     return Tuning(base, before, before, tuple(measured), None)
+
+
+def check_limit(seconds: object, expected: str) -> None:
+    """InputError, which begins with ``expected``, for a time limit that is none."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds <= 3600:
+        raise InputError(f"{expected} from 0 to 3600, got {seconds!r}")
 
 
 def pick(steps: Sequence[StepTimes], worth: float) -> list[Choice | None]:
