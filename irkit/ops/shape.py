@@ -16,6 +16,9 @@ from irkit.ops.linear import wave
 
 Ints = tuple[int, ...]
 
+#: Operands of one concat that a step of a plan takes, which has 64 buffers (kernels/base/types.h).
+MAX_JOINED = 62
+
 
 def _i8(*shape: int) -> Array:
     return np.round(wave(*shape) * 127).astype(np.int8)

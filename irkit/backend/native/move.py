@@ -12,9 +12,9 @@ from irkit.backend.storage import is_row_major
 from irkit.ir.graph import Operation
 from irkit.ir.types import TensorType
 from irkit.ops import concat, copy, expand, pad, permute, relayout, reshape, slice_
+from irkit.ops.shape import MAX_JOINED
 
 MAX_RANK = 8
-MAX_INPUTS = 62  # of a step's 64 buffers
 
 
 def axis_strides(t: TensorType) -> list[int]:
@@ -116,7 +116,7 @@ def lower_reshape(op: Operation) -> Step | None:
 def lower_concat(op: Operation) -> Step | None:
     """Each input copied into its slice of the result."""
     y = op.result.type
-    if len(op.operands) > MAX_INPUTS or y.rank > MAX_RANK or any(v is None or v.type.size == 0 for v in op.operands):
+    if len(op.operands) > MAX_JOINED or y.rank > MAX_RANK or any(v is None or v.type.size == 0 for v in op.operands):
         return None
     strides: list[int] = []
     for v in op.operands:

@@ -30,8 +30,8 @@ from irkit.ops import (
     sub,
 )
 from irkit.ops.check import broadcast
+from irkit.ops.shape import MAX_JOINED
 
-_MOST = 62  # operands of one concat: a step of a plan has 64 buffers
 BINARY = (add, sub, mul, div, maximum, minimum, pow_)
 UNARY = tuple(d for d in REGISTRY.values() if {"elementwise", "unary"} <= d.tags and d is not cast)
 
@@ -77,16 +77,16 @@ def concat_of_concat(op: Operation, rw: Rewriter) -> Replacement:
             xs += p.operands
         else:
             xs.append(v)
-    return rw.emit(concat, *xs, **op.attrs) if len(op.operands) < len(xs) <= _MOST else None
+    return rw.emit(concat, *xs, **op.attrs) if len(op.operands) < len(xs) <= MAX_JOINED else None
 
 
 @pattern(concat)
 def concat_of_many(op: Operation, rw: Rewriter) -> Replacement:
     """As many operands as a step takes: more (the outputs of a recurrent layer's steps) are joined in groups first."""
     xs = op.operands
-    if len(xs) <= _MOST:
+    if len(xs) <= MAX_JOINED:
         return None
-    groups = [xs[i : i + _MOST] for i in range(0, len(xs), _MOST)]
+    groups = [xs[i : i + MAX_JOINED] for i in range(0, len(xs), MAX_JOINED)]
     return rw.emit(concat, *(g[0] if len(g) == 1 else rw.emit(concat, *g, **op.attrs) for g in groups), **op.attrs)
 
 
